@@ -1,0 +1,95 @@
+"""What goes out: changes of segment, drift alerts and model events, as JSON with CloudEvents headers."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from schemas.times import rfc3339
+
+Cause = Literal["behaviour", "time", "model", "bootstrap", "correction"]
+
+
+class SegmentChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer has moved from one segment to another, and why."""
+
+    change_id: str
+    """Deterministic: a repeated change carries the same id."""
+    user_id: str
+    from_segment: str | None
+    from_name: str | None
+    to_segment: str
+    to_name: str
+    cause: Cause
+    caused_by: str
+    """The event (topic, partition, offset) or the model that caused it."""
+    model_id: str
+    feature_spec: str
+    margin: float
+    features: dict[str, float | str | None]
+    event_time: str
+    decided_at: str
+    sequence: int
+
+
+class DriftAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """The stream no longer looks like the data the model was trained on."""
+
+    alert_id: str
+    level: Literal["warning", "drift"]
+    signal: str
+    model_id: str
+    direction: Literal["up", "down"]
+    partition: int
+    statistic: float
+    reference_mean: float
+    reference_std: float
+    n: int
+    """Events looked at since the detector was last reset."""
+    event_time: str
+    raised_at: str
+    cooldown_until: str
+    message: str
+    suggested_action: str
+
+
+class ModelEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something has happened to a model."""
+
+    action: Literal["published", "activated", "rolled-back", "refused"]
+    model_id: str
+    at: str
+    by: str
+    reason: str = ""
+
+
+_SOURCE: Final = "segstream"
+_TYPES: Final = {SegmentChanged: "segment.changed", DriftAlert: "drift.alert", ModelEvent: "model.event"}
+
+encode = msgspec.json.Encoder().encode
+
+
+def decode_change(data: bytes) -> SegmentChanged:
+    """The change that `encode` wrote. Raises msgspec.ValidationError where it is none."""
+    return msgspec.json.decode(data, type=SegmentChanged)
+
+
+def decode_alert(data: bytes) -> DriftAlert:
+    """The alert that `encode` wrote. Raises msgspec.ValidationError where it is none."""
+    return msgspec.json.decode(data, type=DriftAlert)
+
+
+def headers(
+    event: SegmentChanged | DriftAlert | ModelEvent, event_id: str, subject: str, at: int
+) -> list[tuple[str, bytes]]:
+    """CloudEvents 1.0 headers, Kafka binary mode; `at` in microseconds."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_type", _TYPES[type(event)].encode()),
+        ("ce_source", _SOURCE.encode()),
+        ("ce_time", rfc3339(at).encode()),
+        ("ce_subject", subject.encode()),
+        ("content-type", b"application/json"),
+    ]

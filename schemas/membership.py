@@ -1,0 +1,81 @@
+"""Who is where, as Redis shows it: one hash per customer, written by the worker, read by every service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer's segment as projected: times are RFC 3339 text, features are in raw units."""
+
+    user_id: str
+    segment: str
+    name: str
+    nearest: str
+    margin: float
+    model_id: str
+    sequence: int
+    revision: int
+    event_time: str
+    projected_at: str
+    features: dict[str, Any]
+
+
+def user_key(prefix: str, user_id: str) -> str:
+    """The Redis key of a customer.
+
+    >>> user_key("segstream:", "7")
+    'segstream:user:7'
+    """
+    return f"{prefix}user:{user_id}"
+
+
+def sizes_key(prefix: str) -> str:
+    """The Redis hash of live segment sizes: segment id -> customers.
+
+    >>> sizes_key("segstream:")
+    'segstream:sizes'
+    """
+    return f"{prefix}sizes"
+
+
+def to_fields(membership: Membership) -> dict[str, str]:
+    """The fields of the Redis hash."""
+    fields = {
+        name: str(getattr(membership, name))
+        for name in membership.__struct_fields__
+        if name not in ("user_id", "features")
+    }
+    fields["margin"] = repr(membership.margin)
+    fields["features"] = msgspec.json.encode(membership.features).decode()
+    return fields
+
+
+def from_fields(user_id: str, fields: Mapping[bytes, bytes]) -> Membership:
+    """The membership of a Redis hash. Raises ValueError where a field is missing or unreadable.
+
+    >>> one = Membership(user_id="7", segment="s1", name="Regulars", nearest="s1", margin=0.5, model_id="m-1", sequence=3,
+    ...     revision=9, event_time=rfc3339(0), projected_at=rfc3339(0), features={"orders": 2.0})
+    >>> from_fields("7", {k.encode(): v.encode() for k, v in to_fields(one).items()}) == one
+    True
+    """
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+    try:
+        return Membership(
+            user_id=user_id,
+            segment=text["segment"],
+            name=text["name"],
+            nearest=text["nearest"],
+            margin=float(text["margin"]),
+            model_id=text["model_id"],
+            sequence=int(text["sequence"]),
+            revision=int(text["revision"]),
+            event_time=text["event_time"],
+            projected_at=text["projected_at"],
+            features=msgspec.json.decode(text["features"]),
+        )
+    except KeyError as error:
+        raise ValueError(f"the projection of customer {user_id!r} has no field {error}") from error

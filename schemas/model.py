@@ -1,0 +1,366 @@
+"""The segmentation model: an artifact that is readable JSON, and exact scoring by it.
+
+Encoding, scaling and PCA are folded into z = bias + sum of weight_j * x_j + sum of table_c[value]; the segment is the nearest centroid
+(squared Euclidean distance, strict `<`, in index order). One row and many rows are evaluated in the same order of operations and
+without BLAS, so that they agree bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.features import FEATURES, UNKNOWN, Facts, FeatureSpec, transformed
+from schemas.signing import BadSignature, Keyring, Signer
+
+FORMAT: Final = 1
+MAX_BYTES: Final = 16_000_000
+"""The largest artifact we read."""
+PROSPECT: Final = "prospect"
+"""The reserved segment of customers without orders."""
+PROSPECT_NAME: Final = "Prospects"
+
+
+class RejectedModel(ValueError):
+    """An artifact that must not be used: keep the model there is."""
+
+
+class NumberTerm(msgspec.Struct, frozen=True):
+    """A numeric column folded into the projection: z += weights * transform(value)."""
+
+    feature: str
+    transform: str
+    default: float
+    """Stands in for an unknown value, in transformed units."""
+    weights: tuple[float, ...]
+
+
+class CategoryTerm(msgspec.Struct, frozen=True):
+    """A categorical column folded into the projection: z += table[value], or `unseen` for values not in the table."""
+
+    feature: str
+    table: dict[str, tuple[float, ...]]
+    unseen: tuple[float, ...]
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A segment: its stable id, its name, and what describes it."""
+
+    id: str
+    name: str
+    size: int
+    share: float
+    medians: dict[str, float] = {}
+    """Median of each numeric feature, raw units."""
+    top: dict[str, tuple[tuple[str, float], ...]] = {}
+    """The most frequent values of each profile column with their share of the segment."""
+
+
+class Golden(msgspec.Struct, frozen=True):
+    """A customer of the training data and what the trainer computed for her."""
+
+    facts: Facts
+    z: tuple[float, ...]
+    nearest: int
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """How a quantity was distributed over the training events."""
+
+    n: int
+    mean: float
+    std: float
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a model is, as published. Arrays: d = dimensions of z, k = number of segments."""
+
+    format: int = FORMAT
+    min_reader: int = FORMAT
+    recipe: str
+    spec: FeatureSpec
+    spec_hash: str
+    trained_at: str
+    data_until: str
+    rows: int
+    bias: tuple[float, ...]
+    numbers: tuple[NumberTerm, ...]
+    categories: tuple[CategoryTerm, ...]
+    centroids: tuple[tuple[float, ...], ...]
+    hysteresis: float = 0.0
+    """A customer changes segment only when she is further than this beyond the boundary, model units."""
+    segments: tuple[Segment, ...]
+    explained_variance: tuple[float, ...]
+    golden: tuple[Golden, ...]
+    reference: dict[str, Reference] = {}
+    libraries: dict[str, str] = {}
+    parent: str | None = None
+    """The model whose segment ids this one has carried on."""
+    retired: tuple[str, ...] = ()
+    """Segment ids used by earlier models, never to be used again."""
+
+
+class Assignment(NamedTuple):
+    """Where a customer belongs: index of the nearest centroid, distance to its boundary and to its centroid (model units)."""
+
+    nearest: int
+    margin: float
+    distance: float
+
+
+class Model:
+    """An artifact made ready for scoring. Immutable."""
+
+    def __init__(self, artifact: Artifact, model_id: str) -> None:
+        self.artifact = artifact
+        self.id = model_id
+        self.spec = artifact.spec
+        self.segments = artifact.segments
+        self.hysteresis = artifact.hysteresis
+        self.names = {segment.id: segment.name for segment in artifact.segments} | {PROSPECT: PROSPECT_NAME}
+        self.feature_names = tuple(
+            dict.fromkeys([c.feature for c in artifact.spec.columns] + list(artifact.spec.profile))
+        )
+        self.population = FEATURES[artifact.spec.population].formula
+        self._bias = list(artifact.bias)
+        self._dimensions = range(len(artifact.bias))
+        self._numbers: list[tuple[Callable[[Facts], Any], str, float, list[float]]] = [
+            (FEATURES[t.feature].formula, t.transform, t.default, list(t.weights)) for t in artifact.numbers
+        ]
+        self._categories: list[tuple[Callable[[Facts], Any], dict[str, list[float]], list[float]]] = [
+            (FEATURES[t.feature].formula, {value: list(row) for value, row in t.table.items()}, list(t.unseen))
+            for t in artifact.categories
+        ]
+        self._centroids = [list(row) for row in artifact.centroids]
+        self._gaps = [[2.0 * math.sqrt(_squared(a, b)) for b in self._centroids] for a in self._centroids]
+        self._index = {segment.id: i for i, segment in enumerate(artifact.segments)}
+
+    def is_prospect(self, known: Facts) -> bool:
+        """Whether the customer has nothing yet that could be segmented."""
+        return not self.population(known)
+
+    def project(self, known: Facts) -> list[float]:
+        """The customer's place in model space, shape (d,)."""
+        z = self._bias[:]
+        dimensions = self._dimensions
+        for formula, transform, default, weights in self._numbers:
+            value = formula(known)
+            x = default if value is None else transformed(transform, value)
+            for d in dimensions:
+                z[d] += weights[d] * x
+        for formula, table, unseen in self._categories:
+            value = formula(known)
+            row = table.get(UNKNOWN if value is None else value, unseen)
+            for d in dimensions:
+                z[d] += row[d]
+        return z
+
+    def score(self, known: Facts) -> Assignment:
+        """The nearest centroid of one customer."""
+        return self._assign(self._distances(self.project(known)))
+
+    def assign(self, known: Facts, current: str | None) -> tuple[str, str, float, float]:
+        """Segment id, id of the nearest centroid, margin and distance, given the segment she is in.
+
+        With hysteresis h > 0 she leaves `current` only when she is further than h beyond the bisecting plane.
+        """
+        if not self.population(known):
+            return PROSPECT, PROSPECT, 0.0, 0.0
+        d2 = self._distances(self.project(known))
+        nearest, margin, distance = self._assign(d2)
+        nearest_id = self.segments[nearest].id
+        if self.hysteresis > 0.0 and current is not None and current != nearest_id:
+            here = self._index.get(current)
+            if here is not None and (d2[here] - d2[nearest]) / self._gaps[here][nearest] <= self.hysteresis:
+                return current, nearest_id, margin, distance
+        return nearest_id, nearest_id, margin, distance
+
+    def _distances(self, z: list[float]) -> list[float]:
+        dimensions = self._dimensions
+        d2 = []
+        for centroid in self._centroids:
+            total = 0.0
+            for d in dimensions:
+                difference = z[d] - centroid[d]
+                total += difference * difference
+            d2.append(total)
+        return d2
+
+    def _assign(self, d2: list[float]) -> Assignment:
+        nearest = 0
+        best = d2[0]
+        for i in range(1, len(d2)):
+            if d2[i] < best:
+                nearest, best = i, d2[i]
+        margin = math.inf
+        gaps = self._gaps[nearest]
+        for i, other in enumerate(d2):
+            if i != nearest:
+                margin = min(margin, (other - best) / gaps[i])
+        return Assignment(nearest, margin if margin < math.inf else 0.0, math.sqrt(best))
+
+    def project_many(self, rows: Sequence[Facts]) -> npt.NDArray[np.float64]:
+        """The customers' places in model space, shape (n, d)."""
+        z = np.tile(np.array(self._bias), (len(rows), 1))
+        for formula, transform, default, weights in self._numbers:
+            x = np.array(
+                [default if (v := formula(known)) is None else transformed(transform, v) for known in rows], dtype=float
+            )
+            for d in self._dimensions:
+                z[:, d] += weights[d] * x
+        for formula, table, unseen in self._categories:
+            values = [table.get(UNKNOWN if (v := formula(known)) is None else v, unseen) for known in rows]
+            z += np.array(values, dtype=float).reshape(len(rows), len(self._bias))
+        return z
+
+    def score_many(
+        self, rows: Sequence[Facts]
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Nearest centroid, margin and distance of many customers, each of shape (n,); bit-identical to `score`."""
+        z = self.project_many(rows)
+        d2 = np.zeros((len(rows), len(self._centroids)))
+        for i, centroid in enumerate(self._centroids):
+            for d in self._dimensions:
+                difference = z[:, d] - centroid[d]
+                d2[:, i] += difference * difference
+        nearest = d2.argmin(axis=1)  # the first of equals, as in `_assign`
+        best = d2[np.arange(len(rows)), nearest]
+        gaps = np.array(self._gaps)[nearest]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            margins = (d2 - best[:, None]) / gaps
+        margins[np.arange(len(rows)), nearest] = np.inf
+        margin = margins.min(axis=1)
+        return nearest, np.where(np.isinf(margin), 0.0, margin), np.sqrt(best)
+
+    def assign_many(self, rows: Sequence[Facts]) -> list[str]:
+        """The segment ids of many customers by the nearest centroid; prospects where there is nothing to segment."""
+        if not rows:
+            return []
+        nearest, _, _ = self.score_many(rows)
+        return [
+            PROSPECT if not self.population(known) else self.segments[i].id
+            for known, i in zip(rows, nearest.tolist(), strict=True)
+        ]
+
+
+def _squared(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum((x - y) * (x - y) for x, y in zip(a, b, strict=True))
+
+
+def to_bytes(artifact: Artifact, signer: Signer) -> bytes:
+    """The signed artifact. Raises RejectedModel where it is not one that `from_bytes` would accept."""
+    check(artifact)
+    return signer.seal(msgspec.json.encode(artifact))
+
+
+def from_bytes(data: bytes, keys: Keyring) -> Model:
+    """The model of a signed artifact.
+
+    Length, then signature, then schema, shapes, finiteness, feature definitions and golden rows: raises RejectedModel at the first
+    rule that does not hold.
+    """
+    if len(data) > MAX_BYTES:
+        raise RejectedModel(f"the artifact has {len(data)} bytes; the most accepted are {MAX_BYTES}")
+    try:
+        body = keys.open(data)
+    except BadSignature as error:
+        raise RejectedModel(str(error)) from error
+    try:
+        artifact = msgspec.json.decode(body, type=Artifact)
+    except (ValueError, RecursionError) as error:
+        raise RejectedModel(f"the artifact does not follow the schema: {error}") from error
+    check(artifact)
+    return Model(artifact, _model_id(body))
+
+
+def model_id(artifact: Artifact) -> str:
+    """The id of an artifact: a hash of its content, so that equal ids mean equal models."""
+    return _model_id(msgspec.json.encode(artifact))
+
+
+def _model_id(body: bytes) -> str:
+    return "m-" + hashlib.sha256(body).hexdigest()[:12]
+
+
+def check(artifact: Artifact) -> None:
+    """Raise RejectedModel unless every rule of a usable model holds."""
+    if artifact.min_reader > FORMAT:
+        raise RejectedModel(
+            f"the artifact needs a reader of format {artifact.min_reader}; this version reads format {FORMAT}"
+        )
+    _check_features(artifact)
+    _check_shapes(artifact)
+    _check_finite(artifact)
+    model = Model(artifact, "")
+    for i, row in enumerate(artifact.golden):
+        z = model.project(row.facts)
+        if tuple(z) != row.z or model.score(row.facts).nearest != row.nearest:
+            raise RejectedModel(
+                f"golden row {i} gives segment {model.score(row.facts).nearest} at {z}; the trainer had {row.nearest} at {list(row.z)}"
+            )
+
+
+def _check_features(artifact: Artifact) -> None:
+    names = (
+        [t.feature for t in artifact.numbers] + [t.feature for t in artifact.categories] + list(artifact.spec.profile)
+    )
+    missing = sorted({name for name in names + [c.feature for c in artifact.spec.columns] if name not in FEATURES})
+    if missing:
+        raise RejectedModel(f"the model uses features unknown to this version: {', '.join(missing)}")
+    wanted = [(c.feature, c.transform) for c in artifact.spec.numbers()]
+    if [(t.feature, t.transform) for t in artifact.numbers] != wanted or [t.feature for t in artifact.categories] != [
+        c.feature for c in artifact.spec.categories()
+    ]:
+        raise RejectedModel("the model's terms are not the columns of its feature spec")
+    wrong = [t.feature for t in artifact.numbers if FEATURES[t.feature].kind != "number"]
+    wrong += [t.feature for t in artifact.categories if FEATURES[t.feature].kind != "category"]
+    if wrong:
+        raise RejectedModel(f"the model takes features for what they are not (number or category): {', '.join(wrong)}")
+    if artifact.spec.hash() != artifact.spec_hash:
+        raise RejectedModel(
+            f"the model was trained on feature definitions {artifact.spec_hash}; this version computes {artifact.spec.hash()} for spec {artifact.spec.name!r}"
+        )
+
+
+def _check_shapes(artifact: Artifact) -> None:
+    d, k = len(artifact.bias), len(artifact.centroids)
+    if not 1 <= d <= 1000 or not 1 <= k <= 1000:
+        raise RejectedModel(f"the model has {d} dimensions and {k} centroids; expected 1 to 1000 of each")
+    rows = [*artifact.centroids, *(t.weights for t in artifact.numbers), *(t.unseen for t in artifact.categories)]
+    rows += [row for t in artifact.categories for row in t.table.values()]
+    rows += [g.z for g in artifact.golden]
+    if any(len(row) != d for row in rows):
+        raise RejectedModel(f"the model mixes vectors of other lengths with its {d} dimensions")
+    ids = [s.id for s in artifact.segments]
+    if len(ids) != k or len(set(ids)) != k or PROSPECT in ids:
+        raise RejectedModel(
+            f"the model has {k} centroids but segment ids {ids}; expected {k} different ones, none of them {PROSPECT!r}"
+        )
+    if len(set(artifact.centroids)) != k:
+        raise RejectedModel("two centroids of the model are the same point")
+    if not artifact.golden:
+        raise RejectedModel("the model has no golden rows, so that its scoring cannot be checked")
+
+
+def _check_finite(artifact: Artifact) -> None:
+    values = [*artifact.bias, artifact.hysteresis, *artifact.explained_variance]
+    for number_term in artifact.numbers:
+        values += [number_term.default, *number_term.weights]
+    for term in artifact.categories:
+        values += term.unseen
+        for row in term.table.values():
+            values += row
+    for centroid in artifact.centroids:
+        values += centroid
+    for reference in artifact.reference.values():
+        values += [reference.mean, reference.std]
+    for segment in artifact.segments:
+        values += [segment.share, *segment.medians.values()]
+    if not all(map(math.isfinite, values)):
+        raise RejectedModel("the model holds values that are not finite numbers")

@@ -1,0 +1,37 @@
+"""Times inside are integer microseconds since 1970 UTC; outside they are RFC 3339 text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970 UTC; a moment without a zone is taken as UTC.
+
+    >>> to_micros(datetime(2026, 1, 1, tzinfo=UTC))
+    1767225600000000
+    """
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The moment, with zone UTC.
+
+    >>> from_micros(1767225600000000).isoformat()
+    '2026-01-01T00:00:00+00:00'
+    """
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def rfc3339(micros: int) -> str:
+    """RFC 3339 text with a Z, microseconds only where there are some.
+
+    >>> rfc3339(1767225600000000)
+    '2026-01-01T00:00:00Z'
+    """
+    return from_micros(micros).isoformat().replace("+00:00", "Z")

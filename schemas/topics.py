@@ -1,0 +1,73 @@
+"""The Kafka topics of Segstream: their names, what each holds, how long, and how they are partitioned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic: its name, purpose, whether it is partitioned by customer, and the broker's settings for it."""
+
+    name: str
+    purpose: str
+    by_customer: bool = True
+    """True: as many partitions as the input topics, keyed by user id. False: a single partition."""
+    retention_ms: int | None = None
+    compacted: bool = False
+
+    def config(self) -> dict[str, str]:
+        """The broker's topic settings."""
+        config = {"cleanup.policy": "compact" if self.compacted else "delete"}
+        if self.retention_ms is not None:
+            config["retention.ms"] = str(self.retention_ms)
+        return config
+
+
+ORDERS = Topic(name="orders", purpose="in: orders completed, cancelled and refunded", retention_ms=30 * _DAY_MS)
+SIGNUPS = Topic(name="signups", purpose="in: sign-ups and identified traits", retention_ms=30 * _DAY_MS)
+CHANGES = Topic(
+    name="segment-changes",
+    purpose="out: every change of a customer's segment, with its reason",
+    retention_ms=30 * _DAY_MS,
+)
+STATE = Topic(name="segment-state", purpose="out: the latest change per customer, compacted", compacted=True)
+USERS = Topic(
+    name="segstream-users-changelog", purpose="the worker's memory of every customer, compacted", compacted=True
+)
+ORDERS_DLT = Topic(name="orders-dlt", purpose="dead letters of orders", retention_ms=90 * _DAY_MS)
+SIGNUPS_DLT = Topic(name="signups-dlt", purpose="dead letters of signups", retention_ms=90 * _DAY_MS)
+DRIFT_BLOCKS = Topic(
+    name="drift-blocks",
+    purpose="per-partition summaries for the drift check",
+    by_customer=False,
+    retention_ms=7 * _DAY_MS,
+)
+DRIFT_ALERTS = Topic(
+    name="drift-alerts",
+    purpose="out: alerts that the customers or a pipeline have changed",
+    by_customer=False,
+    retention_ms=90 * _DAY_MS,
+)
+MODEL_EVENTS = Topic(
+    name="model-events",
+    purpose="out: models published, activated, refused",
+    by_customer=False,
+    retention_ms=90 * _DAY_MS,
+)
+
+INPUTS = (ORDERS, SIGNUPS)
+"""The source topics, in the order of the fence's slots."""
+
+ALL = (ORDERS, SIGNUPS, CHANGES, STATE, USERS, ORDERS_DLT, SIGNUPS_DLT, DRIFT_BLOCKS, DRIFT_ALERTS, MODEL_EVENTS)
+
+
+def dead_letter_topic(source: str) -> str:
+    """The topic that keeps what could not be used from `source`.
+
+    >>> dead_letter_topic("orders")
+    'orders-dlt'
+    """
+    return f"{source}-dlt"

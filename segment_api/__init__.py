@@ -1,0 +1,1 @@
+"""Reads for people and services: who is this customer, and why."""

@@ -1,0 +1,1 @@
+"""From events to segments: the Faust worker."""

@@ -1,0 +1,1 @@
+"""Every line that touches private parts of Faust: the chunk lane."""
