@@ -58,7 +58,7 @@ def from_fields(user_id: str, fields: Mapping[bytes, bytes]) -> Membership:
     """The membership of a Redis hash. Raises ValueError where a field is missing or unreadable.
 
     >>> one = Membership(user_id="7", segment="s1", name="Regulars", nearest="s1", margin=0.5, model_id="m-1", sequence=3,
-    ...     revision=9, event_time=rfc3339(0), projected_at=rfc3339(0), features={"orders": 2.0})
+    ...     revision=9, event_time="2026-01-01T00:00:00Z", projected_at="2026-01-01T00:00:01Z", features={"orders": 2.0})
     >>> from_fields("7", {k.encode(): v.encode() for k, v in to_fields(one).items()}) == one
     True
     """
