@@ -98,9 +98,10 @@ class Profile:
         """The time of the latest event, microseconds."""
         self.traits: dict[str, tuple[int, str | int]] = {} if traits is None else traits
         self.orders: dict[str, Order] = {} if orders is None else orders
-        self._derive()
+        self.rebuild()
 
-    def _derive(self) -> None:
+    def rebuild(self) -> None:
+        """Derive sums and counts anew from what is kept."""
         self.placed = 0
         """Orders placed, cancelled ones too."""
         self.sales = 0
@@ -197,7 +198,7 @@ def _completed(profile: Profile, event: OrderCompleted) -> Effect:
         if _rank(event.at, event.total, lines) <= _rank(known.at, known.total, known.lines):
             return Effect.NOTHING
         profile.orders[order_id] = Order(known.flags, event.at, event.total, lines)
-        profile._derive()
+        profile.rebuild()
         return Effect.CORRECTED
     order = Order(known.flags | PLACED, event.at, event.total, lines)
     profile.orders[order_id] = order

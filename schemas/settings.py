@@ -42,10 +42,17 @@ class Settings(BaseSettings):
     session_timeout: float = Field(
         10.0, ge=1, le=300, description="Seconds after which Kafka takes a silent worker for dead."
     )
+    standby_replicas: int = Field(
+        0, ge=0, le=10, description="Workers that keep a warm copy of another's customers, for fast failover."
+    )
+    startup_timeout: float = Field(
+        60.0, gt=0, description="Seconds a starting worker waits for Kafka before it gives up."
+    )
     instance_id: str = Field(
         "",
         description="Static group membership: a name per worker that stays over restarts. Unset: dynamic membership.",
     )
+    worker_host: str = Field("127.0.0.1", description="Address of the worker's /health, /ready and /metrics.")
     worker_port: int = Field(
         0, ge=0, le=65535, description="Port of the worker's /health, /ready and /metrics; 0 takes a free one."
     )

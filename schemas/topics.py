@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _DAY_MS = 24 * 3600 * 1000
+MAX_RECORD = 8 * 1024 * 1024
+"""The largest record of the topics that hold whole customers or whole messages, bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +19,16 @@ class Topic:
     """True: as many partitions as the input topics, keyed by user id. False: a single partition."""
     retention_ms: int | None = None
     compacted: bool = False
+    max_bytes: int | None = None
+    """The largest record; None: the broker's own limit."""
 
     def config(self) -> dict[str, str]:
         """The broker's topic settings."""
         config = {"cleanup.policy": "compact" if self.compacted else "delete"}
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
+        if self.max_bytes is not None:
+            config["max.message.bytes"] = str(self.max_bytes)
         return config
 
 
@@ -35,10 +41,15 @@ CHANGES = Topic(
 )
 STATE = Topic(name="segment-state", purpose="out: the latest change per customer, compacted", compacted=True)
 USERS = Topic(
-    name="segstream-users-changelog", purpose="the worker's memory of every customer, compacted", compacted=True
+    name="segstream-users-changelog",
+    purpose="the worker's memory of every customer, compacted",
+    compacted=True,
+    max_bytes=MAX_RECORD,
 )
-ORDERS_DLT = Topic(name="orders-dlt", purpose="dead letters of orders", retention_ms=90 * _DAY_MS)
-SIGNUPS_DLT = Topic(name="signups-dlt", purpose="dead letters of signups", retention_ms=90 * _DAY_MS)
+ORDERS_DLT = Topic(name="orders-dlt", purpose="dead letters of orders", max_bytes=MAX_RECORD, retention_ms=90 * _DAY_MS)
+SIGNUPS_DLT = Topic(
+    name="signups-dlt", purpose="dead letters of signups", max_bytes=MAX_RECORD, retention_ms=90 * _DAY_MS
+)
 DRIFT_BLOCKS = Topic(
     name="drift-blocks",
     purpose="per-partition summaries for the drift check",

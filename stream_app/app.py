@@ -1,0 +1,330 @@
+"""The worker put together: Faust app, table, agent, outbox, model, projection, drift and sweep."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import faust
+import redis
+import redis.asyncio
+import structlog
+from faust.types import TP
+
+from schemas import changes as outgoing
+from schemas import topics
+from schemas.changes import ModelEvent
+from schemas.model import Model
+from schemas.settings import Settings
+from schemas.signing import Keyring
+from schemas.times import rfc3339
+from schemas.watch import ModelWatch
+from stream_app.drift import DriftMonitor
+from stream_app.fastlane import versions
+from stream_app.fastlane.batches import Record
+from stream_app.fastlane.table import ChunkTable, PartitionStore
+from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
+from stream_app.health import Condition, Progress, Verdict, judge
+from stream_app.metrics import Metrics
+from stream_app.outbox import Outbox, Piece
+from stream_app.projection import Projection
+from stream_app.segmenter import Position
+from stream_app.sweep import Sweep
+from stream_app.work import Work, fold
+
+DRAIN_DEADLINE: Final = 20.0
+"""Seconds that work in flight may take to be acknowledged when partitions are revoked; beyond it the process ends."""
+
+_log: Final = structlog.get_logger(__name__)
+_SLOTS: Final = {topic.name: slot for slot, topic in enumerate(topics.INPUTS)}
+
+
+class Hole(RuntimeError):
+    """Records were skipped between two chunks: stop before anything behind them is acknowledged."""
+
+
+class Worker:
+    """One process of the stream: owns the state of some partitions and every task around it."""
+
+    def __init__(self, settings: Settings, keys: Keyring, partitions: int, clock: Callable[[], int]) -> None:
+        versions.check()
+        self.settings = settings
+        self.clock = clock
+        self.metrics = Metrics()
+        self.model: Model | None = None
+        self._expected: dict[TP, tuple[int, int]] = {}
+        self._progress: dict[TP, Progress] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.app = self._app(partitions)
+        self.table = self._table(partitions)
+        self.outbox = Outbox(self._client, settings.app_id, clock, self._on_stored, self.die)
+        self.drift = DriftMonitor(settings.drift_cooldown)
+        self.sweep = Sweep(
+            self.outbox, self.metrics, clock, lambda: self.model, self.customers, lambda: self.store.owned
+        )
+        self.projection = Projection(
+            redis.asyncio.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5),
+            settings.prefix,
+            self.metrics,
+            interval=settings.projection_interval,
+            clock=clock,
+            customers=self.customers,
+            model=lambda: self.model,
+        )
+        self.watch = ModelWatch(
+            redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5),
+            settings.prefix,
+            keys,
+            poll=settings.model_poll,
+            on_model=lambda model: self._in_loop(self._install, model),
+            on_refused=lambda model_id, reason: self._in_loop(self._refused, model_id, reason),
+            last_good=settings.home / "last-good.model",
+        )
+        source = self.app.topic(
+            *(topic.name for topic in topics.INPUTS), schema=ChunkSchema(), key_type=bytes, value_type=bytes
+        )
+        self.app.agent(source, name="segment")(self._agent)
+        self.app.task(self._start)
+
+    def _app(self, partitions: int) -> faust.App:
+        s = self.settings
+        app = faust.App(
+            s.app_id,
+            broker=[f"kafka://{server.strip()}" for server in s.kafka.split(",")],
+            autodiscover=False,
+            store="memory://",
+            datadir=str(s.home / "worker"),
+            web_enabled=False,
+            topic_partitions=partitions,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            stream_wait_empty=False,
+            stream_recovery_delay=0.0,
+            broker_commit_interval=s.commit_interval,
+            broker_session_timeout=s.session_timeout,
+            broker_heartbeat_interval=max(0.3, s.session_timeout / 5),
+            broker_rebalance_timeout=max(30.0, s.session_timeout),
+            broker_request_timeout=90.0,
+            # Progress is judged by our own health check: an idle worker must not leave the group.
+            broker_max_poll_interval=86_400.0,
+            broker_max_poll_records=2000,
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=s.instance_id or None,
+            producer_acks=-1,
+            producer_linger=0.0,
+            producer_max_batch_size=s.producer_max_batch_size,
+            producer_max_request_size=topics.MAX_RECORD,
+            producer_request_timeout=60.0,
+            table_standby_replicas=s.standby_replicas,
+        )
+        transport = ChunkTransport(app.conf.broker_consumer, app)
+        transport.release = self._release
+        transport.drain = self._drain
+        app._transport = transport
+        app.conf.Table = ChunkTable
+        return app
+
+    def _table(self, partitions: int) -> ChunkTable:
+        table: ChunkTable = self.app.Table("users", partitions=partitions, key_type=bytes, value_type=bytes)
+        table.changelog_topic = self.app.topic(
+            topics.USERS.name,
+            schema=ChunkSchema(),
+            key_type=bytes,
+            value_type=bytes,
+            partitions=partitions,
+            compacting=True,
+            deleting=False,
+            acks=False,
+            internal=True,
+            allow_empty=True,
+        )
+        return table
+
+    @property
+    def store(self) -> PartitionStore:
+        """The users, by partition."""
+        return self.table.data  # type: ignore[return-value]
+
+    def customers(self, partition: int) -> dict[bytes, Any] | None:
+        """The customers of a partition, None where it isn't kept here."""
+        return self.store.partitions.get(partition)
+
+    def _client(self) -> Any:
+        return self.app.producer.client  # type: ignore[attr-defined]
+
+    async def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.store.on_owned = self._owned
+        if self.store.owned:
+            self._owned(self.store.owned)
+        self.outbox.start()
+        self.watch.start()
+        for run in (self.sweep.run(), self.projection.run()):
+            self._guarded(run)
+
+    def _guarded(self, run: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(run)
+        task.add_done_callback(
+            lambda done: None if done.cancelled() or done.exception() is None else self.die(done.exception())
+        )
+        self._tasks.append(task)
+
+    def _in_loop(self, call: Callable[..., None], *args: Any) -> None:
+        self._loop.call_soon_threadsafe(call, *args)
+
+    def _owned(self, owned: frozenset[int]) -> None:
+        self.metrics.partitions.set(len(owned))
+        self.projection.own(owned)
+        self.sweep.wake()
+        _log.info(
+            "partitions ready", partitions=sorted(owned), customers=sum(len(self.customers(p) or ()) for p in owned)
+        )
+
+    def _release(self) -> None:
+        self.store.release()
+        self._progress.clear()
+
+    async def _drain(self) -> None:
+        try:
+            await asyncio.wait_for(self.outbox.drain(), DRAIN_DEADLINE)
+        except TimeoutError:
+            self.die(TimeoutError(f"work in flight was not acknowledged within {DRAIN_DEADLINE:.0f} s of a rebalance"))
+
+    def _install(self, model: Model) -> None:
+        if self.model is not None:
+            self.metrics.model.remove(self.model.id, self.model.artifact.recipe)
+        self.model = model
+        self.metrics.model.labels(model.id, model.artifact.recipe).set(1)
+        self.drift.install(model)
+        self.sweep.wake()
+        _log.info("model in use", model_id=model.id, recipe=model.artifact.recipe, segments=len(model.segments))
+
+    def _refused(self, model_id: str, reason: str) -> None:
+        self.metrics.refused.inc()
+        now = self.clock()
+        event = ModelEvent(
+            action="refused", model_id=model_id, at=rfc3339(now), by=f"worker {self.settings.app_id}", reason=reason
+        )
+        headers = outgoing.headers(event, f"refused:{model_id}", model_id, now)
+        record = Record(model_id.encode(), outgoing.encode(event), headers)
+        piece = Piece(Work(partition=0), acknowledge=lambda: None, extra=((topics.MODEL_EVENTS.name, 0, record),))
+        self._guarded(self.outbox.submit(piece))
+
+    async def _agent(self, stream: Any) -> None:
+        try:
+            async for event in stream.noack().events():
+                await self._on_chunk(event)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # Faust would acknowledge the chunk and start the agent anew
+            self.die(error)
+
+    async def _on_chunk(self, event: Any) -> None:
+        message: ChunkMessage = event.message
+        consumer: ChunkConsumer = self.app.consumer  # type: ignore[assignment]
+        tp, partition = message.tp, message.partition
+        if not consumer.is_current(message) or partition not in self.store.owned:
+            event.ack()  # not done: the consumer reads it again
+            return
+        self._check_continuity(consumer, message)
+        source = Position(_SLOTS[tp.topic], tp.topic, partition, -1)
+        now = self.clock()
+        work = fold(message.value, source, self.store.partitions[partition], self.model, rfc3339(now))
+        alerts = self.drift.observe(work.distances, work.event_time, partition, now) if work.distances else []
+        extra = []
+        for alert in alerts:
+            self.metrics.alerts.labels(alert.signal).inc()
+            headers = outgoing.headers(alert, alert.alert_id, alert.signal, now)
+            record = Record(alert.signal.encode(), outgoing.encode(alert), headers)
+            extra.append((topics.DRIFT_ALERTS.name, 0, record))
+
+        def acknowledge() -> None:
+            message.done = True
+            event.ack()
+            progress = self._progress.setdefault(tp, Progress(0, 0.0))
+            progress.acknowledged = message.offset + 1
+            progress.moved_at = time.monotonic()
+
+        await self.outbox.submit(Piece(work, acknowledge, tuple(extra)))
+
+    def _check_continuity(self, consumer: ChunkConsumer, message: ChunkMessage) -> None:
+        tp = message.tp
+        epoch, expected = self._expected.get(tp, (-1, -1))
+        if epoch != message.epoch:
+            expected = consumer.sought[tp]
+        if message.begin != expected:
+            raise Hole(
+                f"{tp.topic}-{tp.partition}: work ended at offset {expected}, the next chunk begins at {message.begin}"
+            )
+        self._expected[tp] = (message.epoch, message.offset + 1)
+
+    def _on_stored(self, group: list[Piece], changelog: dict[int, int]) -> None:
+        for partition, offset in changelog.items():
+            self.store.advance(partition, offset)
+        now_ms = self.clock() // 1000
+        for piece in group:
+            work = piece.work
+            self.projection.touch(work.partition, work.snapshots)
+            if work.events:
+                self.metrics.events.inc(work.events)
+                self.metrics.repeated.inc(work.repeated)
+                self.metrics.latency.observe(max(0, now_ms - work.produced_at) / 1000)
+            for change in work.changes:
+                self.metrics.changes.labels(change.cause).inc()
+            for letter in work.dead_letters:
+                self.metrics.dead_letters.labels(letter.error).inc()
+                _log.warning(
+                    "dead letter", source=list(letter.source[1:]), error=letter.error, reason=letter.message[:200]
+                )
+
+    def die(self, error: BaseException | None) -> None:
+        """End the process before anything is acknowledged that was not done; a supervisor starts it again."""
+        _log.critical("worker ends", error=repr(error), exc_info=error)
+        self.remove_address()
+        os._exit(70)
+
+    def condition(self) -> Condition:
+        """What is known about this worker now."""
+        consumer: ChunkConsumer = self.app.consumer  # type: ignore[assignment]
+        ends = self.app.monitor.tp_end_offsets
+        now = time.monotonic()
+        for tp in consumer.assignment() if self.store.owned else ():
+            if tp.topic in _SLOTS:
+                progress = self._progress.setdefault(tp, Progress(consumer.sought.get(tp, 0), now))
+                progress.end = ends.get(tp) or 0
+                if not progress.lag:
+                    progress.moved_at = now
+        state = self.watch.state
+        return Condition(
+            started=bool(self.store.owned),
+            recovering=self.app.in_recovery,
+            owned=self.store.owned,
+            progress={f"{tp.topic}-{tp.partition}": progress for tp, progress in self._progress.items()},
+            model_id=self.model.id if self.model else None,
+            model_refused=state.refused,
+            redis_error=state.redis_error,
+            projection_error=self.projection.error,
+        )
+
+    def verdict(self) -> tuple[Condition, Verdict]:
+        """The condition and what it means; brings the gauges up to date."""
+        condition = self.condition()
+        verdict = judge(condition, time.monotonic())
+        self.metrics.ready.set(verdict.ready)
+        self.metrics.customers.set(sum(len(self.customers(p) or ()) for p in condition.owned))
+        self.metrics.expired.set(self.app.consumer.expired)  # type: ignore[attr-defined]
+        return condition, verdict
+
+    def write_address(self, port: int) -> None:
+        """Leave our port and pid where local tools find them."""
+        path = self.settings.home / f"worker-{os.getpid()}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"pid": os.getpid(), "port": port}))
+
+    def remove_address(self) -> None:
+        """Take the address away again."""
+        (self.settings.home / f"worker-{os.getpid()}.json").unlink(missing_ok=True)

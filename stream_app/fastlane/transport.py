@@ -1,0 +1,240 @@
+"""The Kafka side of the chunk lane: fetch chunks, hand each out once and in order, acknowledge only what was done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+import aiokafka
+import faust
+from aiokafka.errors import IllegalStateError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+MAX_CHUNK: Final = 500
+"""Records per chunk: with 20 us of work per record the event loop is held for 10 ms at most."""
+MAX_IN_FLIGHT: Final = 16
+"""Chunks handed out and not yet acknowledged."""
+
+
+class ChunkSchema(faust.Schema):
+    """Leaves the list of fetched records as it is: the agent decodes."""
+
+    def loads_key(self, app: Any, message: Any, **kwargs: Any) -> Any:
+        """No key: a chunk holds many."""
+        return None
+
+    def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:
+        """The records as fetched."""
+        return message.value
+
+
+class ChunkMessage(ConsumerMessage):
+    """A chunk of one partition, covering the offsets from `begin` to `offset` inclusive.
+
+    `done` is set when its work is acknowledged by Kafka. Faust's streams ack what they skip in a rebalance; `ChunkConsumer.ack`
+    refuses whatever is not done, so that a skipped chunk is read again.
+    """
+
+    begin: int
+    epoch: int
+    done = False
+
+
+class ChunkConsumer(driver.Consumer):
+    """Faust's consumer, with `getmany` yielding chunks.
+
+    `_next[tp]` is the offset at which the next chunk of a partition must begin: set by a seek, moved by handing out a chunk. A
+    fetch that crosses a seek or a rebalance is not handed out but sought again from there. A partition that is not in `_next`
+    was assigned but not yet sought; what was fetched of it is dropped, because the seek is still to come.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._next: dict[TP, int] = {}
+        self._fetch_epoch = 0
+        self.epoch = 0
+        """Counts revocations and seeks of the sources: a chunk of an earlier epoch must not be worked on."""
+        self.sought: dict[TP, int] = {}
+        """Where each source partition was sought to in this epoch."""
+        self.expired = 0
+        """Records deleted by retention before they were read."""
+        self._in_flight: set[int] = set()
+        self._room = asyncio.Event()
+        super().__init__(*args, **kwargs)
+
+    def is_current(self, message: ChunkMessage) -> bool:
+        """Whether the chunk may be worked on: nothing was revoked or sought since it was fetched."""
+        return message.epoch == self.epoch and self.flow_active
+
+    def ack(self, message: Any) -> bool:
+        """Mark a chunk's offsets as committable, if its work is done."""
+        self._in_flight.discard(id(message))
+        self._room.set()
+        if isinstance(message, ChunkMessage) and not message.done:
+            self._unacked_messages.discard(message)
+            return False
+        return bool(super().ack(message))
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let go of partitions only when the work in flight is acknowledged and committed."""
+        self._new_epoch()
+        self._next.clear()
+        transport: ChunkTransport = self.transport  # type: ignore[assignment]
+        transport.release()
+        await transport.drain()
+        await self.commit()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Forget every position: the seek that follows sets them."""
+        self._new_epoch()
+        self._next.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_stop(self) -> None:
+        """Finish the work in flight before the last commit."""
+        self._new_epoch()
+        transport: ChunkTransport = self.transport  # type: ignore[assignment]
+        transport.release()
+        await transport.drain()
+        await super().on_stop()
+
+    def _new_epoch(self) -> None:
+        self.epoch += 1
+        self._fetch_epoch += 1
+        self._in_flight.clear()
+        self._room.set()
+
+    async def perform_seek(self) -> None:
+        """Seek the sources to their committed offsets; aiokafka leaves a partition without one where it is, so those go to the start."""
+        self._new_epoch()
+        await super().perform_seek()
+        sources = [tp for tp in self.assignment() if self.app.topics.acks_enabled_for(tp.topic)]
+        if sources:
+            earliest = await self.earliest_offsets(*sources)
+            start: dict[TP, int] = {}
+            behind: dict[TP, int] = {}
+            for tp in sources:
+                committed, first = self._committed_offset.get(tp), earliest.get(tp) or 0
+                if committed is None or committed < first:
+                    behind[tp] = first
+                    if committed is not None:
+                        self.expired += first - committed
+                        self.log.error(
+                            "%r: records %d to %d were deleted by retention before they were read",
+                            tp,
+                            committed,
+                            first - 1,
+                        )
+                start[tp] = behind.get(tp, committed or 0)
+            if behind:
+                await super().seek_wait(behind)
+            self.sought = start
+            self._next.update(start)
+        self._new_epoch()
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Seek changelog partitions for recovery."""
+        self._fetch_epoch += 1
+        await super().seek_wait(partitions)
+        self._next.update(partitions)
+        self._fetch_epoch += 1
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """The next chunks, bounded in number by what is still unacknowledged."""
+        if len(self._in_flight) >= MAX_IN_FLIGHT and not self.app.in_recovery:
+            self._room.clear()
+            # Suspension must end this wait, or a rebalance would wait for us.
+            await self.wait_first(self._room.wait(), self.suspend_flow.wait(), timeout=timeout)
+            return
+        fetch = (self._fetch_epoch, self.app.consumer_generation_id)
+        records, _ = await self._wait_next_records(timeout)
+        if records is None or self.should_stop:
+            return
+        left = list(records.items())
+        while left:
+            tp, fetched = left[0]
+            for first in range(0, len(fetched), MAX_CHUNK):
+                if not self.flow_active or (self._fetch_epoch, self.app.consumer_generation_id) != fetch:
+                    await self._rewind([tp for tp, _ in left])
+                    return
+                if tp not in self._next:
+                    break
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, self._chunk(tp, fetched[first : first + MAX_CHUNK])
+            left.pop(0)
+
+    def _chunk(self, tp: TP, records: list[Any]) -> ChunkMessage:
+        last = records[-1]
+        message = ChunkMessage(
+            last.topic,
+            last.partition,
+            last.offset,
+            last.timestamp / 1000,
+            last.timestamp_type,
+            (),
+            None,
+            records,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+        message.begin = self._next[tp]
+        message.epoch = self.epoch
+        self._next[tp] = last.offset + 1
+        if self.app.topics.acks_enabled_for(tp.topic):
+            self._in_flight.add(id(message))
+        return message
+
+    async def _rewind(self, tps: Iterable[TP]) -> None:
+        """Read again what was fetched and not handed out."""
+        assigned = self.assignment()
+        back = {tp: self._next[tp] for tp in tps if tp in self._next and tp in assigned}
+        if not back:
+            return
+        try:
+            await super().seek_wait(back)
+        except IllegalStateError:  # revoked meanwhile: the seek after the rebalance sets the position
+            for tp in back:
+                self._next.pop(tp, None)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """No gaps to keep: chunks of a partition are acknowledged in order."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        last = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return int(last) + 1
+
+
+class ChunkProducer(driver.Producer):
+    """Faust's producer, idempotent: a retried batch is stored once and in order."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        idempotent = self.app.conf.producer_max_batch_size > 1  # the pip-only broker has no producer ids
+        return {**super()._settings_extra(), "enable_idempotence": idempotent}
+
+    @property
+    def client(self) -> aiokafka.AIOKafkaProducer:
+        """The aiokafka client, once started."""
+        return self._ensure_producer()
+
+
+class ChunkTransport(driver.Transport):
+    """Kafka by chunks."""
+
+    Consumer = ChunkConsumer
+    Producer = ChunkProducer
+
+    release: Callable[[], None]
+    """Called when partitions are about to be given up: begin no new work. Set by the worker."""
+    drain: Callable[[], Awaitable[None]]
+    """Waits until all work begun is acknowledged. Set by the worker."""

@@ -1,0 +1,42 @@
+"""Every metric of the worker, in base units, without any user id."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LATENCY: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600)
+
+
+class Metrics:
+    """The worker's metrics in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.events = Counter("segstream_events", "Events read, stored and acknowledged.", registry=r)
+        self.repeated = Counter("segstream_events_repeated", "Events below the fence: applied before.", registry=r)
+        self.changes = Counter("segstream_changes", "Segment changes sent.", ["cause"], registry=r)
+        self.dead_letters = Counter("segstream_dead_letters", "Messages that could not be used.", ["error"], registry=r)
+        self.latency = Histogram(
+            "segstream_event_to_change_seconds",
+            "From a record's production to the acknowledgement of what it caused, last record of each chunk.",
+            buckets=_LATENCY,
+            registry=r,
+        )
+        self.customers = Gauge("segstream_customers", "Customers held by this worker.", registry=r)
+        self.partitions = Gauge("segstream_partitions_owned", "Partitions this worker owns.", registry=r)
+        self.migrating = Gauge(
+            "segstream_customers_to_migrate", "Customers still to be looked at after a new model.", registry=r
+        )
+        self.expired = Gauge(
+            "segstream_records_expired", "Records deleted by retention before they were read.", registry=r
+        )
+        self.projected = Counter("segstream_projected", "Customers written to Redis.", registry=r)
+        self.unprojected = Gauge("segstream_projection_pending", "Customers still to be written to Redis.", registry=r)
+        self.redis_up = Gauge("segstream_redis_up", "1 while Redis takes the projection.", registry=r)
+        self.ready = Gauge("segstream_ready", "1 while the worker is ready.", registry=r)
+        self.model = Gauge("segstream_model_info", "1 for the model in use.", ["model_id", "recipe"], registry=r)
+        self.refused = Counter("segstream_models_refused", "Artifacts that were refused.", registry=r)
+        self.alerts = Counter("segstream_drift_alerts", "Drift alerts raised.", ["signal"], registry=r)

@@ -1,0 +1,116 @@
+"""The heart: one customer, one event, one model in; what changed out. Pure: no clock, no client, nothing sent."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from schemas.changes import Cause, SegmentChanged
+from schemas.customer import Customer
+from schemas.events import Event
+from schemas.features import facts, raw
+from schemas.model import Model
+from schemas.profile import Effect, update
+from schemas.times import rfc3339
+
+
+class Position(NamedTuple):
+    """Where an event was read: the source's slot in the fence, topic, partition and offset."""
+
+    slot: int
+    topic: str
+    partition: int
+    offset: int
+
+
+class Step(NamedTuple):
+    """What an event did: its effect on the profile, the changes of segment (none, one, or two when a new model came first)."""
+
+    effect: Effect
+    changes: tuple[SegmentChanged, ...]
+    distance: float | None
+    """Distance to the nearest centroid, where the customer was scored because of live behaviour; model units."""
+
+
+def is_applied(customer: Customer, position: Position) -> bool:
+    """Whether the fence says that this event was applied already."""
+    return position.offset <= customer.applied[position.slot]
+
+
+def step(customer: Customer, event: Event, position: Position, model: Model | None, decided_at: str) -> Step:
+    """Apply one event that the fence lets through, and decide the segment.
+
+    A customer last decided by another model is first moved to this one (cause `model`), so that the event's own change tells
+    what the event did. Changes `customer` in place. `decided_at` is RFC 3339 text.
+    """
+    before: tuple[SegmentChanged, ...] = ()
+    if model is not None and customer.segment is not None and customer.model_id != model.id:
+        migrated = rescore(customer, event.user_id, model, decided_at)
+        if migrated is not None:
+            before = (migrated,)
+    effect = update(customer.profile, event)
+    customer.applied[position.slot] = position.offset
+    customer.revision += 1
+    if model is None or (effect is Effect.NOTHING and customer.segment is not None):
+        return Step(effect, before, None)
+    cause: Cause = "bootstrap" if event.replay else "correction" if effect is Effect.CORRECTED else "behaviour"
+    caused_by = f"{position.topic}:{position.partition}:{position.offset}"
+    change, distance = _decide(customer, event.user_id, model, cause, caused_by, event.at, decided_at)
+    if change is not None:
+        before = (*before, change)
+    return Step(effect, before, None if event.replay else distance)
+
+
+def rescore(customer: Customer, user_id: str, model: Model, decided_at: str) -> SegmentChanged | None:
+    """Decide the segment anew by another model, without hysteresis. Changes `customer` in place.
+
+    Segment ids are stable over models (the trainer settles identity), so that an equal id is no change.
+    """
+    customer.revision += 1
+    change, _ = _decide(
+        customer, user_id, model, "model", f"model:{model.id}", customer.profile.event_time, decided_at, fresh=True
+    )
+    return change
+
+
+def _decide(
+    customer: Customer,
+    user_id: str,
+    model: Model,
+    cause: Cause,
+    caused_by: str,
+    event_time: int,
+    decided_at: str,
+    *,
+    fresh: bool = False,
+) -> tuple[SegmentChanged | None, float | None]:
+    known = facts(customer.profile)
+    current = customer.segment
+    segment, nearest, margin, distance = model.assign(known, None if fresh else current)
+    customer.nearest = nearest
+    customer.margin = margin
+    customer.model_id = model.id
+    seen = distance if distance > 0.0 else None
+    if segment == current:
+        return None, seen
+    customer.segment = segment
+    customer.sequence += 1
+    return (
+        SegmentChanged(
+            change_id=f"{user_id}:{caused_by}:{customer.sequence}",
+            user_id=user_id,
+            from_segment=current,
+            from_name=None if current is None else model.names.get(current, current),
+            to_segment=segment,
+            to_name=model.names[segment],
+            cause=cause,
+            caused_by=caused_by,
+            model_id=model.id,
+            feature_spec=model.spec.name,
+            margin=margin,
+            features=raw(model.feature_names, known),
+            event_time=rfc3339(event_time),
+            decided_at=decided_at,
+            sequence=customer.sequence,
+        ),
+        seen,
+    )

@@ -1,0 +1,77 @@
+"""Going through all customers after a new model: in small slices between the events, through the same outbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from schemas.model import Model
+from schemas.times import rfc3339
+from stream_app.metrics import Metrics
+from stream_app.outbox import Outbox, Piece
+from stream_app.work import migrate
+
+SLICE: Final = 200
+"""Customers per slice: about 5 ms of the event loop."""
+
+_log: Final = structlog.get_logger(__name__)
+
+
+class Sweep:
+    """Moves every customer that another model decided to the model in use. Where it stopped shows in each customer's model id."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        metrics: Metrics,
+        clock: Callable[[], int],
+        model: Callable[[], Model | None],
+        customers: Callable[[int], dict[bytes, Any] | None],
+        owned: Callable[[], frozenset[int]],
+    ) -> None:
+        self._outbox = outbox
+        self._metrics = metrics
+        self._clock = clock
+        self._model = model
+        self._customers = customers
+        self._owned = owned
+        self._wake = asyncio.Event()
+        self.model_id = ""
+        """The model that every customer here was last moved to."""
+
+    def wake(self) -> None:
+        """There is a new model, or there are new partitions."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sweep whenever woken."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            model = self._model()
+            if model is not None and await self._pass(model):
+                self.model_id = model.id
+                self._metrics.migrating.set(0)
+
+    async def _pass(self, model: Model) -> bool:
+        left = {partition: list(self._customers(partition) or ()) for partition in sorted(self._owned())}
+        remaining = sum(map(len, left.values()))
+        moved = 0
+        for partition, keys in left.items():
+            for first in range(0, len(keys), SLICE):
+                customers = self._customers(partition)
+                if self._wake.is_set() or customers is None or partition not in self._owned():
+                    return False
+                part = keys[first : first + SLICE]
+                work = migrate(part, partition, customers, model, rfc3339(self._clock()))
+                remaining -= len(part)
+                self._metrics.migrating.set(remaining)
+                if work.snapshots:
+                    moved += len(work.changes)
+                    await self._outbox.submit(Piece(work, acknowledge=lambda: None))
+                await asyncio.sleep(0)
+        _log.info("every customer is on the model", model_id=model.id, changed=moved)
+        return True
