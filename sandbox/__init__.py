@@ -1,0 +1,1 @@
+"""A whole shop on a laptop: real Kafka, real Redis, a DuckDB warehouse and invented customers."""

