@@ -1,0 +1,114 @@
+"""One model, two evaluations; and an artifact that cannot be trusted is not used."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.features import Facts, FeatureSpec
+from schemas.model import PROSPECT, RejectedModel, from_bytes, to_bytes
+from schemas.signing import Keyring, Signer
+from tests.schemas.models import SIGNER, SPECS, artifact, model
+
+KEYS = Keyring([SIGNER.public])
+names = st.sampled_from([None, "Acme", "F", "never seen"])
+counts = st.integers(0, 50)
+known = st.builds(
+    Facts, placed_orders=counts, orders=counts, items=counts, spend=st.integers(-500, 10**9), categories=counts,
+    returned_orders=counts, age=st.none() | st.integers(0, 120), gender=names, country=names, traffic_source=names,
+    brand=names, category=names,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@given(rows=st.lists(known, min_size=1, max_size=20))
+def test_many_rows_are_scored_bit_for_bit_as_one(spec: FeatureSpec, rows: list[Facts]) -> None:
+    one = model(spec)
+    nearest, margin, distance = one.score_many(rows)
+    assert np.array_equal(one.project_many(rows), np.array([one.project(row) for row in rows]))
+    for i, row in enumerate(rows):
+        assert one.score(row) == (nearest[i], margin[i], distance[i])
+    assert one.assign_many(rows) == [one.assign(row, None)[1] for row in rows]
+
+
+@given(known, st.sampled_from(["s1", "s2", "s3", "gone", None]))
+def test_a_customer_stays_only_within_the_hysteresis(row: Facts, current: str | None) -> None:
+    one = model(hysteresis=0.3)
+    segment, nearest, margin, _ = one.assign(row, current)
+    assert segment == nearest or (segment == current and margin <= one.hysteresis)
+
+
+@given(known, st.sampled_from(["s1", "s2", "s3", None]))
+def test_without_hysteresis_the_segment_is_the_nearest(row: Facts, current: str | None) -> None:
+    segment, nearest, _, _ = model().assign(row, current)
+    assert segment == nearest
+
+
+def test_a_customer_without_orders_is_a_prospect() -> None:
+    assert model().assign(Facts(age=30), None)[0] == PROSPECT
+
+
+def test_a_sealed_artifact_comes_back_as_it_was() -> None:
+    one = artifact()
+    assert from_bytes(to_bytes(one, SIGNER), KEYS).artifact == one
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, 150, 400, 1000])
+def test_a_truncated_artifact_is_refused(cut: int) -> None:
+    with pytest.raises(RejectedModel):
+        from_bytes(to_bytes(artifact(), SIGNER)[: cut or -1], KEYS)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_changed_byte_is_refused(position: int, flip: int) -> None:
+    data = bytearray(to_bytes(artifact(), SIGNER))
+    data[position % len(data)] ^= flip
+    with pytest.raises(RejectedModel):
+        from_bytes(bytes(data), KEYS)
+
+
+def test_an_unsigned_artifact_and_a_strangers_are_refused() -> None:
+    body = msgspec.json.encode(artifact())
+    with pytest.raises(RejectedModel, match="not signed"):
+        from_bytes(body, KEYS)
+    with pytest.raises(RejectedModel, match="not trusted"):
+        from_bytes(Signer.generate().seal(body), KEYS)
+
+
+def tampered(**changes: Any) -> bytes:
+    body = json.loads(msgspec.json.encode(artifact()))
+    body.update(changes)
+    return SIGNER.seal(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"bias": [float("nan"), 0.0]}, "schema"),
+        ({"bias": [None, 0.0]}, "schema"),
+        ({"bias": [0.0, 0.0, 0.0]}, "dimensions"),
+        ({"spec_hash": "other"}, "feature definitions"),
+        ({"min_reader": 99}, "format 99"),
+        ({"golden": []}, "golden"),
+        ({"centroids": [[0.5, 0.5], [0.5, 0.5], [2.5, 5.0]]}, "same point"),
+        ({"segments": []}, "segment ids"),
+        ({"bias": [9.0, 9.0]}, "golden row"),
+        ({"numbers": []}, "feature spec"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_signed_artifact_that_breaks_a_rule_is_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RejectedModel, match=reason):
+        from_bytes(tampered(**changes), KEYS)
+
+
+def test_what_is_not_finite_is_never_published() -> None:
+    one = msgspec.structs.replace(artifact(), hysteresis=float("inf"))
+    with pytest.raises(RejectedModel, match="finite"):
+        to_bytes(one, SIGNER)
