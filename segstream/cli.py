@@ -1,0 +1,192 @@
+"""The `segstream` command: registers the commands and parses their options; what they do stands beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.settings import Settings
+from segstream import configuration, deadletter_commands, model_commands, topic_commands, user_commands
+from segstream.outcome import NO, UNREACHABLE, Json, Usage, err, out, outcome
+from segstream.sandbox_commands import app as sandbox_app
+
+app = typer.Typer(
+    name="segstream",
+    help="Real-time customer segmentation: the analyst's model, applied to every order as it happens.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(topic_commands.app, name="topics")
+app.add_typer(model_commands.app, name="models")
+app.add_typer(user_commands.app, name="users")
+app.add_typer(deadletter_commands.app, name="deadletters")
+app.add_typer(configuration.app, name="config")
+app.add_typer(sandbox_app, name="sandbox")
+
+Source = Annotated[
+    str, typer.Option(help="Source file (TOML) that maps the warehouse, or the name of a shipped one: thelook, ...")
+]
+Warehouse = Annotated[
+    str, typer.Option(help="Warehouse URL: duckdb:///path/shop.duckdb, duckdb:// (in memory), postgres://...")
+]
+Param = Annotated[list[str] | None, typer.Option(help="name=value for a {name} in the source's SQL; may be repeated.")]
+
+
+def _params(given: list[str] | None) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given or []]
+    wrong = [name for name, equals, _ in pairs if not equals]
+    if wrong:
+        raise Usage(f"--param {wrong[0]!r} must be name=value")
+    return {name: value for name, _, value in pairs}
+
+
+@app.command()
+def train(
+    source: Source,
+    warehouse: Warehouse,
+    recipe: Annotated[
+        str, typer.Option(help="behaviour, or article (the published walk-through, corrected).")
+    ] = "behaviour",
+    k: Annotated[int, typer.Option(help="Number of segments; 0: chosen by the recipe.")] = 0,
+    publish: Annotated[bool, typer.Option(help="Publish to Redis and make it the active model.")] = False,
+    force: Annotated[str, typer.Option(help="Publish although a gate does not hold; the reason is recorded.")] = "",
+    directory: Annotated[
+        Path | None, typer.Option("--out", help="Where the report goes; default: home/reports/<model>.")
+    ] = None,
+    param: Param = None,
+    json: Json = False,
+) -> None:
+    """Train a model from the warehouse, report on it, and publish it."""
+    with outcome(json) as result:
+        from segstream import training
+
+        done = training.train(
+            Settings(), source, warehouse, recipe, _params(param), k=k, publish=publish, force=force, directory=directory,
+            say=lambda text: err.print(text, soft_wrap=True),
+        )  # fmt: skip
+        result.document = done.document
+        result.code = 0 if done.accepted else NO
+        if not json:
+            training.show(done, out)
+
+
+@app.command()
+def replay(
+    source: Source,
+    warehouse: Warehouse,
+    rate: Annotated[float, typer.Option(min=0, help="Events per second; 0: as fast as possible.")] = 0.0,
+    param: Param = None,
+    json: Json = False,
+) -> None:
+    """Send the warehouse's history to Kafka as events (cause=bootstrap); may be interrupted and run again."""
+    with outcome(json) as result:
+        from rich.progress import Progress
+
+        from segstream.replay import replay as run
+
+        with Progress(console=err, disable=not err.is_terminal, transient=True) as bar:
+            task = bar.add_task("replaying", total=None)
+            result.document = run(
+                Settings(), source, warehouse, _params(param), rate=rate,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )  # fmt: skip
+        if not json:
+            out.print(
+                f"{result.document['events']} events sent in {result.document['seconds']} s: {result.document['topics']}"
+            )
+
+
+@app.command()
+def verify(
+    source: Source,
+    warehouse: Warehouse,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the workers to catch up.")] = 120.0,
+    param: Param = None,
+    json: Json = False,
+) -> None:
+    """Compare every customer's features and segment in the stream with the warehouse; exit 1 if any differs."""
+    with outcome(json) as result:
+        from segstream.verify import verify as run
+
+        parity = run(Settings(), source, warehouse, _params(param), wait)
+        result.document = parity.document()
+        result.code = 0 if parity.holds else NO
+        if not json:
+            verdict = (
+                "[green]The stream agrees with the warehouse.[/]" if parity.holds else "[red]The stream differs.[/]"
+            )
+            out.print(
+                f"{verdict} {parity.customers} customers, {parity.feature_mismatches} feature mismatches, "
+                f"{parity.segment_mismatches} segment mismatches (model {parity.model_id})"
+            )
+            for difference in parity.differences:
+                out.print(f"  {difference}", highlight=False)
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker until it is stopped; start more of them to share the partitions."""
+    with outcome(False) as result:
+        from segstream import context
+        from stream_app.worker import run
+
+        settings = Settings()
+        result.code = run(settings, context.keyring(settings))
+
+
+@app.command()
+def serve() -> None:
+    """Run the HTTP API until it is stopped."""
+    with outcome(False) as result:
+        from segment_api.server import run
+
+        from segstream import context
+
+        settings = Settings()
+        run(settings, context.keyring(settings))
+        result.code = 0
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Look at everything the stream needs, and say what to do where something is wrong."""
+    with outcome(json) as result:
+        from rich.table import Table
+
+        from segstream.doctor import examine
+
+        findings = examine(Settings())
+        bad = [finding for finding in findings if not finding.ok]
+        result.document = {
+            "ok": not bad,
+            "checks": [{"name": f.name, "ok": f.ok, "detail": f.detail} for f in findings],
+        }
+        result.code = UNREACHABLE if any(f.unreachable for f in bad) else NO if bad else 0
+        if not json:
+            table = Table("check", "", "seen")
+            for finding in findings:
+                table.add_row(finding.name, "[green]ok[/]" if finding.ok else "[red]bad[/]", finding.detail)
+            out.print(table)
+
+
+@app.command()
+def demo(
+    seconds: Annotated[int, typer.Option("--for", min=20, help="Seconds of live traffic.")] = 120,
+    customers: Annotated[int, typer.Option(min=500, help="Customers with history.")] = 3000,
+    rate: Annotated[float, typer.Option(min=20, help="Live events per second.")] = 300.0,
+    seed: Annotated[int, typer.Option(help="The shop's seed.")] = 444,
+    json: Json = False,
+) -> None:
+    """A whole shop on this machine: history, training, replay, live traffic, drift, retraining, and the proof at the end."""
+    with outcome(json) as result:
+        from segstream.demo.play import play
+
+        result.document = play(Settings(), seconds=seconds, customers=customers, rate=rate, seed=seed, quiet=json)
+        result.code = 0 if result.document["ok"] else NO
+
+
+def main() -> None:
+    """Entry point."""
+    app()

@@ -1,0 +1,93 @@
+"""`segstream deadletters`: what could not be used, why, and sending it again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from schemas import topics
+from schemas.settings import Settings
+from segstream.outcome import Json, Usage, out, outcome
+
+app = typer.Typer(help="Messages that could not be used.", no_args_is_help=True)
+Topic = Annotated[str, typer.Option(help="Only those of this source topic.")]
+
+
+def _sources(topic: str) -> list[str]:
+    names = [source.name for source in topics.INPUTS]
+    if topic and topic not in names:
+        raise Usage(f"--topic {topic!r} is no source topic; expected one of {', '.join(names)}")
+    return [topic] if topic else names
+
+
+def _row(message: Any) -> dict[str, Any]:
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
+    return {
+        "source": f"{headers.get('source_topic')}:{headers.get('source_partition')}:{headers.get('source_offset')}",
+        "error": headers.get("error"),
+        "message": headers.get("message"),
+        "truncated": headers.get("truncated") == "true",
+        "key": (message.key() or b"").decode("utf-8", "replace"),
+        "value": (message.value() or b"")[:300].decode("utf-8", "replace"),
+    }
+
+
+@app.command("list")
+def list_letters(
+    topic: Topic = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest.")] = 50,
+    json: Json = False,
+) -> None:
+    """The latest dead letters with their reasons."""
+    with outcome(json) as result:
+        from segstream import kafka
+
+        settings = Settings()
+        rows = [_row(m) for source in _sources(topic) for m in kafka.read(settings, topics.dead_letter_topic(source))]
+        result.document = {"count": len(rows), "dead_letters": rows[-limit:]}
+        if not json:
+            table = Table("source", "error", "reason", "value")
+            for row in rows[-limit:]:
+                table.add_row(row["source"], row["error"], row["message"], row["value"][:60])
+            out.print(table if rows else "No dead letters.")
+
+
+@app.command()
+def redrive(topic: Topic = "", json: Json = False) -> None:
+    """Send the dead letters to their source again; each once, however often this is run."""
+    with outcome(json) as result:
+        from confluent_kafka import TopicPartition
+
+        from segstream import kafka
+
+        settings = Settings()
+        sent = skipped = 0
+        group = f"{settings.app_id}-redrive"
+        producer = kafka.producer(settings)
+        failures: list[str] = []
+        for source in _sources(topic):
+            name = topics.dead_letter_topic(source)
+            done: dict[int, int] = {}
+            for message in kafka.read(settings, name, group):
+                done[message.partition()] = message.offset() + 1
+                if _row(message)["truncated"]:
+                    skipped += 1
+                    continue
+                producer.produce(
+                    source,
+                    message.value(),
+                    message.key(),
+                    on_delivery=lambda error, _: failures.append(str(error)) if error else None,
+                )
+                sent += 1
+            if producer.flush(60) or failures:
+                raise kafka.KafkaUnreachable(f"Kafka did not take every message again ({failures[:1]}); run it again")
+            if done:
+                client = kafka.consumer(settings, group)
+                client.commit(offsets=[TopicPartition(name, p, o) for p, o in done.items()], asynchronous=False)
+                client.close()
+        result.document = {"redriven": sent, "skipped_truncated": skipped}
+        if not json:
+            out.print(f"{sent} sent again, {skipped} skipped because only a part of them was kept")

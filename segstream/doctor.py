@@ -1,0 +1,86 @@
+"""`segstream doctor`: is everything there that the stream needs?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schemas.settings import Settings
+from segstream import context
+from segstream.outcome import UNREACHABLE, explain
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: whether it is well, and what was seen or is to be done."""
+
+    name: str
+    ok: bool
+    detail: str
+    unreachable: bool = False
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; nothing is changed."""
+    checks: list[tuple[str, Callable[[Settings], str]]] = [
+        ("kafka", _kafka),
+        ("topics", _topics),
+        ("redis", _redis),
+        ("model", _model),
+        ("workers", _workers),
+    ]
+    return [_finding(name, look, settings) for name, look in checks]
+
+
+def _finding(name: str, look: Callable[[Settings], str], settings: Settings) -> Finding:
+    try:
+        return Finding(name, True, look(settings))
+    except Exception as error:
+        code, _, message = explain(error)
+        return Finding(name, False, message, code == UNREACHABLE)
+
+
+def _kafka(settings: Settings) -> str:
+    from segstream import kafka
+
+    return f"answers at {settings.kafka}, {len(kafka.partition_counts(settings))} topics"
+
+
+def _topics(settings: Settings) -> str:
+    from segstream import kafka
+    from segstream.outcome import No
+
+    problems = [f"{row['name']} {row['problem']}" for row in kafka.check(settings) if row["problem"]]
+    if problems:
+        raise No("; ".join(problems))
+    return "all there, as they should be"
+
+
+def _redis(settings: Settings) -> str:
+    context.redis_client(settings).ping()
+    return "answers"
+
+
+def _model(settings: Settings) -> str:
+    from schemas.model import from_bytes
+    from segstream.outcome import No
+
+    registry = context.registry(settings)
+    active = registry.active()
+    data = registry.load(active) if active else None
+    if data is None:
+        raise No("no model is active: `segstream train --publish`")
+    model = from_bytes(data, context.keyring(settings))
+    return f"{model.id}, recipe {model.artifact.recipe}, {len(model.segments)} segments, trained {model.artifact.trained_at}"
+
+
+def _workers(settings: Settings) -> str:
+    from segstream import kafka
+    from segstream.outcome import No
+
+    lag = kafka.lag(settings)
+    behind = sum(records or 0 for records in lag.values())
+    never = [name for name, records in lag.items() if records is None]
+    if never:
+        raise No(f"nothing was ever read of {', '.join(sorted(never))}: is a worker running? `segstream worker`")
+    return f"{behind} records behind"

@@ -1,0 +1,186 @@
+"""Kafka as the commands need it: topics, lag, and reading a topic once through."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+
+from schemas import topics
+from schemas.settings import Settings
+from schemas.topics import Topic
+from segstream.outcome import No
+
+TIMEOUT: Final = 5.0
+
+
+class KafkaUnreachable(RuntimeError):
+    """No broker answers."""
+
+
+def admin(settings: Settings) -> AdminClient:
+    """An admin client of a cluster that answers. Raises KafkaUnreachable."""
+    client = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    try:
+        client.list_topics(timeout=TIMEOUT)
+    except KafkaException as error:
+        raise KafkaUnreachable(
+            f"no Kafka broker answers at {settings.kafka}; is SEGSTREAM_KAFKA right, is the broker up?"
+        ) from error
+    return client
+
+
+def partition_counts(settings: Settings) -> dict[str, int]:
+    """Topic -> number of partitions."""
+    listed = admin(settings).list_topics(timeout=TIMEOUT)
+    return {name: len(topic.partitions) for name, topic in listed.topics.items()}
+
+
+def wanted(settings: Settings, topic: Topic) -> int:
+    """How many partitions a topic should have."""
+    return settings.partitions if topic.by_customer else 1
+
+
+def create(settings: Settings) -> list[dict[str, Any]]:
+    """Create what is missing; every topic with what was done: created or there."""
+    client = admin(settings)
+    there = set(client.list_topics(timeout=TIMEOUT).topics)
+    missing = [topic for topic in topics.ALL if topic.name not in there]
+    if missing:
+        pending = client.create_topics(
+            [
+                NewTopic(topic.name, wanted(settings, topic), settings.replication, config=topic.config())
+                for topic in missing
+            ]
+        )
+        for future in pending.values():
+            future.result()
+        _wait_for({topic.name for topic in missing}, settings)
+    made = {topic.name for topic in missing}
+    return [{**row, "created": row["name"] in made} for row in check(settings)]
+
+
+def _wait_for(names: set[str], settings: Settings) -> None:
+    deadline = time.monotonic() + 30
+    while not names <= set(partition_counts(settings)):
+        if time.monotonic() > deadline:
+            raise KafkaUnreachable(f"Kafka took the topics {sorted(names)} but does not show them")
+        time.sleep(0.1)
+
+
+def check(settings: Settings) -> list[dict[str, Any]]:
+    """Every topic with what is wrong about it (empty: nothing)."""
+    client = admin(settings)
+    counts = {name: len(topic.partitions) for name, topic in client.list_topics(timeout=TIMEOUT).topics.items()}
+    there = [topic for topic in topics.ALL if topic.name in counts]
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in there]
+    policies = {}
+    for resource, future in client.describe_configs(resources).items() if resources else ():
+        policies[resource.name] = future.result()["cleanup.policy"].value
+    rows = []
+    for topic in topics.ALL:
+        wrong = ""
+        if topic.name not in counts:
+            wrong = "missing: `segstream topics create`"
+        elif counts[topic.name] != wanted(settings, topic):
+            wrong = f"has {counts[topic.name]} partitions, SEGSTREAM_PARTITIONS asks for {wanted(settings, topic)}"
+        elif policies[topic.name] != topic.config()["cleanup.policy"]:
+            wrong = f"cleanup.policy is {policies[topic.name]}, must be {topic.config()['cleanup.policy']}"
+        rows.append(
+            {"name": topic.name, "partitions": counts.get(topic.name), "purpose": topic.purpose, "problem": wrong}
+        )
+    return rows
+
+
+def require(settings: Settings, *names: str) -> dict[str, int]:
+    """The partition counts of these topics. Raises No where one is missing."""
+    counts = partition_counts(settings)
+    missing = [name for name in names if name not in counts]
+    if missing:
+        raise No(f"topics are missing: {', '.join(missing)}. Create them: `segstream topics create`")
+    return counts
+
+
+def producer(settings: Settings, **more: Any) -> Producer:
+    """A producer whose partitioner agrees with Java's and the worker's."""
+    return Producer(
+        {
+            "bootstrap.servers": settings.kafka,
+            "partitioner": "murmur2_random",
+            "enable.idempotence": settings.producer_max_batch_size > 1,
+            "acks": "all",
+            "log_level": 2,
+            **more,
+        }
+    )
+
+
+def consumer(settings: Settings, group: str) -> Consumer:
+    """A consumer that commits nothing by itself."""
+    return Consumer(
+        {
+            "bootstrap.servers": settings.kafka,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 20,
+            "log_level": 2,
+        }
+    )
+
+
+def read(settings: Settings, name: str, group: str | None = None) -> Iterator[Message]:
+    """Every record from the start (or from where `group` has committed) to the present end of a topic."""
+    counts = require(settings, name)
+    client = consumer(settings, group or "segstream-reader")
+    try:
+        parts = [TopicPartition(name, p) for p in range(counts[name])]
+        committed = {p.partition: p.offset for p in client.committed(parts, timeout=TIMEOUT)} if group else {}
+        left: dict[int, int] = {}
+        start = []
+        for part in parts:
+            low, high = client.get_watermark_offsets(part, timeout=TIMEOUT)
+            first = max(low, committed.get(part.partition, low))
+            if first < high:
+                left[part.partition] = high
+                start.append(TopicPartition(name, part.partition, first))
+        if not start:
+            return
+        client.assign(start)
+        quiet_since = time.monotonic()
+        while left:
+            for message in client.consume(2000, timeout=0.5):
+                if message.error():
+                    raise KafkaException(message.error())
+                quiet_since = time.monotonic()
+                yield message
+            for part in client.position([TopicPartition(name, p) for p in left]):
+                # The position also moves over what compaction and transactions have left out.
+                if part.offset >= left[part.partition]:
+                    del left[part.partition]
+            if time.monotonic() - quiet_since > 60:
+                raise KafkaUnreachable(f"reading {name} has stopped before its end (partitions {sorted(left)})")
+    finally:
+        client.close()
+
+
+def lag(settings: Settings) -> dict[str, int | None]:
+    """Records of each source partition that the workers have not committed; None where none was ever committed."""
+    counts = require(settings, *(topic.name for topic in topics.INPUTS))
+    client = consumer(settings, settings.app_id)
+    found: dict[str, int | None] = {}
+    try:
+        parts = [TopicPartition(t.name, p) for t in topics.INPUTS for p in range(counts[t.name])]
+        for part in client.committed(parts, timeout=TIMEOUT):
+            low, high = client.get_watermark_offsets(part, timeout=TIMEOUT)
+            name = f"{part.topic}-{part.partition}"
+            if part.offset >= 0:
+                found[name] = high - part.offset
+            else:
+                found[name] = 0 if high == low else None
+    finally:
+        client.close()
+    return found

@@ -1,0 +1,116 @@
+"""`segstream models`: versions, the active one, and the way back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from schemas.settings import Settings
+from schemas.times import rfc3339
+from segstream import context
+from segstream.outcome import Json, No, err, out, outcome
+
+app = typer.Typer(help="The published models.", no_args_is_help=True)
+Reason = Annotated[str, typer.Option(help="Why; kept in the log.")]
+
+
+def announce(settings: Settings, action: str, model_id: str, reason: str = "") -> None:
+    """Tell `model-events`; the model itself is in Redis, so that Kafka being away is only said."""
+    from schemas import changes, topics
+    from segstream import kafka
+
+    now = context.now_micros()
+    event = changes.ModelEvent(action=action, model_id=model_id, at=rfc3339(now), by=context.who(), reason=reason)  # type: ignore[arg-type]
+    try:
+        kafka.require(settings, topics.MODEL_EVENTS.name)
+        producer = kafka.producer(settings)
+        headers = changes.headers(event, f"{action}:{model_id}:{now}", model_id, now)
+        producer.produce(topics.MODEL_EVENTS.name, changes.encode(event), model_id.encode(), headers=headers)
+        if producer.flush(10):
+            err.print("Kafka did not take the model event; the model itself is published.")
+    except (kafka.KafkaUnreachable, No) as error:
+        err.print(f"No model event was sent ({error}); the model itself is published.", soft_wrap=True)
+
+
+@app.command("list")
+def list_models(json: Json = False) -> None:
+    """The stored versions, latest first."""
+    with outcome(json) as result:
+        registry = context.registry(Settings())
+        active = registry.active()
+        rows = [{"model_id": m, "published_at": rfc3339(at), "active": m == active} for m, at in registry.versions()]
+        result.document = {"active": active, "models": rows}
+        if not json:
+            table = Table("model", "published", "")
+            for row in rows:
+                table.add_row(row["model_id"], row["published_at"], "active" if row["active"] else "")
+            out.print(table if rows else "No model is published yet: `segstream train --publish`")
+
+
+@app.command()
+def show(
+    model_id: Annotated[str, typer.Argument(help="Which; default: the active one.")] = "", json: Json = False
+) -> None:
+    """One version: its recipe, segments and how it came to be."""
+    with outcome(json) as result:
+        settings = Settings()
+        model = _load(settings, model_id or context.registry(settings).active() or "")
+        a = model.artifact
+        result.document = {
+            "model_id": model.id,
+            "recipe": a.recipe,
+            "trained_at": a.trained_at,
+            "data_until": a.data_until,
+            "rows": a.rows,
+            "features": [c.feature for c in a.spec.columns],
+            "explained_variance": list(a.explained_variance),
+            "parent": a.parent,
+            "segments": [{"id": s.id, "name": s.name, "size": s.size, "share": s.share} for s in a.segments],
+            "libraries": a.libraries,
+        }
+        if not json:
+            out.print(
+                f"[bold]{model.id}[/] recipe {a.recipe}, trained {a.trained_at} on {a.rows} customers until {a.data_until}"
+            )
+            table = Table("segment", "name", "customers", "share")
+            for segment in a.segments:
+                table.add_row(segment.id, segment.name, str(segment.size), f"{segment.share:.1%}")
+            out.print(table)
+
+
+def _load(settings: Settings, model_id: str) -> Any:
+    from schemas.model import from_bytes
+
+    data = context.registry(settings).load(model_id) if model_id else None
+    if data is None:
+        raise No(f"model {model_id or '(active)'} is not stored; `segstream models list` shows what is")
+    return from_bytes(data, context.keyring(settings))
+
+
+@app.command()
+def activate(model_id: str, reason: Reason = "", json: Json = False) -> None:
+    """Make a stored version the active one; workers take it over within seconds."""
+    with outcome(json) as result:
+        settings = Settings()
+        _load(settings, model_id)
+        at = context.now_micros()
+        before = context.registry(settings).activate(model_id, at=at, by=context.who(), reason=reason)
+        announce(settings, "activated", model_id, reason)
+        result.document = {"model_id": model_id, "before": before}
+        if not json:
+            out.print(f"{model_id} is active (before: {before or 'none'})")
+
+
+@app.command()
+def rollback(reason: Reason = "", json: Json = False) -> None:
+    """Go back to the version that was active before."""
+    with outcome(json) as result:
+        settings = Settings()
+        before = context.registry(settings).active()
+        model_id = context.registry(settings).rollback(at=context.now_micros(), by=context.who(), reason=reason)
+        announce(settings, "rolled-back", model_id, reason)
+        result.document = {"model_id": model_id, "before": before}
+        if not json:
+            out.print(f"{model_id} is active again (before: {before})")
