@@ -181,6 +181,10 @@ class Model:
                 return current, nearest_id, margin, distance
         return nearest_id, nearest_id, margin, distance
 
+    def distances(self, known: Facts) -> list[float]:
+        """Distance of one customer to every centroid, shape (k,), model units."""
+        return [math.sqrt(d2) for d2 in self._distances(self.project(known))]
+
     def _distances(self, z: list[float]) -> list[float]:
         dimensions = self._dimensions
         d2 = []

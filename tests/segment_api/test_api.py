@@ -1,0 +1,137 @@
+"""What services are told equals what the stream has decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import redis
+import redis.asyncio
+from fastapi.testclient import TestClient
+
+from sandbox.redis import Redis
+from schemas.features import Facts
+from schemas.membership import Membership, sizes_key, to_fields, user_key
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.signing import Keyring
+from schemas.watch import ModelWatch
+from segment_api.app import create_app
+from tests.conftest import wait_for
+from tests.schemas.models import SIGNER, model, sealed
+
+NOW = 1_767_225_610_000_000
+
+
+@pytest.fixture
+def settings(own_redis: Redis) -> Settings:
+    return Settings(redis=own_redis.url, model_poll=0.2)
+
+
+@pytest.fixture
+def registry(own_redis: Redis) -> Registry:
+    return Registry(redis.Redis.from_url(own_redis.url))
+
+
+@pytest.fixture
+def api(settings: Settings, registry: Registry) -> Iterator[TestClient]:
+    model_id, data = sealed()
+    registry.publish(model_id, data, at=1, by="test")
+    watch = ModelWatch(
+        redis.Redis.from_url(settings.redis),
+        settings.prefix,
+        Keyring([SIGNER.public]),
+        poll=0.2,
+        on_model=lambda m: None,
+    )
+    client = redis.asyncio.Redis.from_url(settings.redis, socket_connect_timeout=1, socket_timeout=1)
+    with TestClient(create_app(settings, client, watch, lambda: NOW), raise_server_exceptions=False) as test_client:
+        wait_for(lambda: test_client.get("/ready").status_code == 200, "the API is ready")
+        yield test_client
+
+
+def put(settings: Settings, row: Membership) -> None:
+    client = redis.Redis.from_url(settings.redis)
+    client.hset(user_key(settings.prefix, row.user_id), mapping=to_fields(row))
+    client.hincrby(sizes_key(settings.prefix), row.segment, 1)
+
+
+def problem(response: httpx.Response, status: int) -> str:
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == status
+    return str(response.json()["detail"])
+
+
+def test_a_customer_is_told_as_projected(api: TestClient, settings: Settings) -> None:
+    row = Membership(
+        user_id="4711", segment="s2", name="Segment 2", nearest="s2", margin=0.1 + 0.2, model_id="m-1", sequence=3, revision=9,
+        event_time="2026-01-01T00:00:00Z", projected_at="2026-01-01T00:00:08.5Z", features={"orders": 2.0, "brand": None},
+    )  # fmt: skip
+    put(settings, row)
+    body = api.get("/v1/users/4711").json()
+    assert body.pop("freshness_seconds") == 1.5
+    assert body == {name: getattr(row, name) for name in row.__struct_fields__ if name != "revision"}
+
+
+def test_an_unknown_customer_is_a_problem_that_says_why(api: TestClient) -> None:
+    assert "no event of hers" in problem(api.get("/v1/users/nobody"), 404)
+
+
+def test_what_if_by_facts_is_the_models_own_answer(api: TestClient) -> None:
+    body = api.post("/v1/what-if", json={"facts": {"orders": 4, "spend": 812.4, "categories": 3}}).json()
+    known = Facts(placed_orders=4, orders=4, spend=81240, categories=3)
+    segment, _, margin, _ = model().assign(known, None)
+    assert (body["segment"], body["margin"]) == (segment, margin)
+    assert min(body["distances"], key=body["distances"].get) == segment
+
+
+def test_what_if_by_orders_counts_like_the_stream(api: TestClient) -> None:
+    orders = [{"products": [{"category": "Jeans", "price": 10.5, "quantity": 2}]}, {"total": 5}]
+    body = api.post("/v1/what-if", json={"age": 30, "orders": orders}).json()
+    known = Facts(placed_orders=2, orders=2, items=1, spend=2600, categories=1, age=30, category="Jeans")
+    assert body["segment"] == model().assign(known, None)[0]
+    assert body["features"]["gross_spend"] == 26.0
+    assert api.post("/v1/what-if", json={}).json()["segment"] == "prospect"
+
+
+def test_a_mistyped_field_is_named(api: TestClient) -> None:
+    assert "ordres" in problem(api.post("/v1/what-if", json={"ordres": []}), 422)
+
+
+def test_segments_have_their_live_sizes(api: TestClient, settings: Settings) -> None:
+    redis.Redis.from_url(settings.redis).hset(sizes_key(settings.prefix), mapping={"s1": 5, "prospect": 2})
+    body = api.get("/v1/segments").json()
+    assert {s["id"]: s["customers"] for s in body["segments"]} == {"s1": 5, "s2": 0, "s3": 0, "prospect": 2}
+
+
+def test_a_published_model_is_used_and_a_refused_one_is_not(api: TestClient, registry: Registry) -> None:
+    second, data = sealed(shift=0.5)
+    registry.publish(second, data, at=2, by="test")
+    wait_for(lambda: api.get("/v1/models/active").json()["model_id"] == second, "the new model is used", 6)
+    registry.publish("m-bad", b"no artifact", at=3, by="test")
+    wait_for(lambda: "not signed" in api.get("/v1/models/active").json()["refused"], "the refusal shows", 6)
+    assert api.get("/v1/models/active").json()["model_id"] == second
+    assert "not signed" in api.get("/ready").json()["degraded"][0]
+
+
+def test_without_redis_it_says_so_and_comes_back(api: TestClient, own_redis: Redis) -> None:
+    own_redis.kill()
+    assert "Redis does not answer" in problem(api.get("/v1/users/1"), 503)
+    assert "redis does not answer" in api.get("/ready").json()["reasons"][0]
+    assert api.post("/v1/what-if", json={}).status_code == 200, "the model is kept"
+    own_redis.start()
+    wait_for(lambda: api.get("/ready").status_code == 200, "ready again", 10)
+
+
+def test_metrics_name_routes_and_no_customer(api: TestClient) -> None:
+    api.get("/v1/users/secret-id")
+    text = api.get("/metrics").text
+    assert 'route="/v1/users/{user_id}"' in text
+    assert "secret-id" not in text
+
+
+def test_the_contract_names_every_problem(api: TestClient) -> None:
+    paths = api.get("/openapi.json").json()["paths"]
+    assert set(paths["/v1/users/{user_id}"]["get"]["responses"]) == {"200", "404", "422", "503"}
