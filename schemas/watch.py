@@ -34,6 +34,7 @@ class WatchState:
 class ModelWatch:
     """A daemon thread that follows the registry's active pointer and hands over every good model.
 
+    `on_looked` is called once, after the first look, whether that found a model or not.
     `last_good` is a file that keeps the sealed artifact, so that a cold start without Redis has a model; its signature is
     checked like any other's.
     """
@@ -47,6 +48,7 @@ class ModelWatch:
         poll: float,
         on_model: Callable[[Model], None],
         on_refused: Callable[[str, str], None] = lambda model_id, reason: None,
+        on_looked: Callable[[], None] = lambda: None,
         last_good: Path | None = None,
     ) -> None:
         self._client = client
@@ -55,6 +57,7 @@ class ModelWatch:
         self._poll = poll
         self._on_model = on_model
         self._on_refused = on_refused
+        self._on_looked = on_looked
         self._last_good = last_good
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-watch", daemon=True)
@@ -72,6 +75,7 @@ class ModelWatch:
     def _run(self) -> None:
         if not self.check() and self.state.model is None:
             self._cold_start()
+        self._on_looked()
         while not self._stop.is_set():
             self._wait()
             if not self._stop.is_set():

@@ -59,6 +59,7 @@ class Worker:
         self._expected: dict[TP, tuple[int, int]] = {}
         self._progress: dict[TP, Progress] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._looked = asyncio.Event()
         self.app = self._app(partitions)
         self.table = self._table(partitions)
         self.outbox = Outbox(self._client, settings.app_id, clock, self._on_stored, self.die)
@@ -82,6 +83,7 @@ class Worker:
             poll=settings.model_poll,
             on_model=lambda model: self._in_loop(self._install, model),
             on_refused=lambda model_id, reason: self._in_loop(self._refused, model_id, reason),
+            on_looked=lambda: self._in_loop(self._looked.set),
             last_good=settings.home / "last-good.model",
         )
         source = self.app.topic(
@@ -230,6 +232,11 @@ class Worker:
         if not consumer.is_current(message) or partition not in self.store.owned:
             event.ack()  # not done: the consumer reads it again
             return
+        if not self._looked.is_set():  # the first events should not go undecided because the model came a moment later
+            await self._looked.wait()
+            if not consumer.is_current(message):
+                event.ack()
+                return
         self._check_continuity(consumer, message)
         source = Position(_SLOTS[tp.topic], tp.topic, partition, -1)
         now = self.clock()

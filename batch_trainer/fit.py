@@ -1,0 +1,203 @@
+"""Fitting: a scikit-learn pipeline on the transformed columns, folded into the artifact's terms and held against it on every row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from batch_trainer.recipes import Recipe
+from schemas.features import Facts, FeatureSpec, label, number, transformed
+from schemas.model import CategoryTerm, Model, NumberTerm
+
+Array = npt.NDArray[np.float64]
+SWEEP: Final = range(2, 11)
+"""The numbers of segments whose SSE is reported."""
+TOLERANCE: Final = 1e-9
+
+
+class TrainingError(Exception):
+    """There is no model to be had from this data: see the message."""
+
+
+class TooFewCustomers(TrainingError):
+    """Fewer (different) customers than segments: ask for fewer segments or wait for more customers."""
+
+
+class FoldingError(TrainingError):
+    """The folded model does not do what scikit-learn does: a defect of the trainer, nothing is published."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Numeric libraries on one thread: sums in parallel depend on who finishes first, and the model must not."""
+    with threadpool_limits(1):
+        yield
+
+
+def frame(spec: FeatureSpec, rows: Sequence[Facts]) -> pd.DataFrame:
+    """The transformed columns of customers, as scikit-learn takes them; unknown numbers are NaN."""
+    columns: dict[str, Any] = {}
+    for column in spec.numbers():
+        values = [number(column.feature, known) for known in rows]
+        columns[column.feature] = np.array(
+            [np.nan if value is None else transformed(column.transform, value) for value in values], dtype=float
+        )
+    for column in spec.categories():
+        columns[column.feature] = np.array([label(column.feature, known) for known in rows], dtype=object)
+    return pd.DataFrame(columns, index=range(len(rows)))
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """From columns to model space, fitted."""
+
+    spec: FeatureSpec
+    pipeline: Pipeline
+
+    def explained_variance(self) -> tuple[float, ...]:
+        """The share of the variance that each dimension explains."""
+        return tuple(float(v) for v in self.pipeline["pca"].explained_variance_ratio_)
+
+    def points(self, columns: pd.DataFrame) -> Array:
+        """Customers in model space, as scikit-learn computes it."""
+        return np.asarray(self.pipeline.transform(columns), dtype=np.float64)
+
+
+def project(recipe: Recipe, spec: FeatureSpec, columns: pd.DataFrame) -> Projection:
+    """Fit the projection of a recipe: numbers imputed and standardised, categories one-hot and only centred, then PCA."""
+    if not spec.columns:
+        raise TrainingError(f"the source gives none of the features that recipe {recipe.name!r} measures distance by")
+    unknown = [c.feature for c in spec.numbers() if columns[c.feature].isna().all()]
+    if unknown:
+        raise TrainingError(
+            f"no customer has a known value of {', '.join(unknown)}; leave the column out of the source's SQL"
+        )
+    steps: list[tuple[str, Any, list[str]]] = []
+    if numbers := [c.feature for c in spec.numbers()]:
+        scaled = Pipeline([("known", SimpleImputer(strategy="mean")), ("scale", StandardScaler())])
+        steps.append(("numbers", scaled, numbers))
+    if categories := [c.feature for c in spec.categories()]:
+        onehot = OneHotEncoder(
+            min_frequency=recipe.rare, handle_unknown="infrequent_if_exist", sparse_output=False, dtype=np.float64
+        )
+        steps.append(("categories", onehot, categories))
+    encoder = ColumnTransformer(steps)
+    with one_thread():
+        encoded = encoder.fit_transform(columns)
+        pca = _pca(recipe, encoded)
+    return Projection(spec, Pipeline([("encode", encoder), ("pca", pca)]))
+
+
+def _pca(recipe: Recipe, encoded: Array) -> PCA:
+    most = min(encoded.shape)
+    wanted = min(recipe.dimensions, most)
+    if recipe.variance is not None:
+        whole = PCA(n_components=most, svd_solver="covariance_eigh", random_state=recipe.pca_seed).fit(encoded)
+        enough = int(np.searchsorted(np.cumsum(whole.explained_variance_ratio_), recipe.variance - 1e-12)) + 1
+        wanted = min(max(wanted, enough), most)
+    return PCA(n_components=wanted, svd_solver="covariance_eigh", random_state=recipe.pca_seed).fit(encoded)
+
+
+def cluster(points: Array, k: int, seed: int, starts: int = 10) -> KMeans:
+    """KMeans as in the walk-through: k-means++, at most 300 rounds, the best of `starts`."""
+    with one_thread():
+        return KMeans(n_clusters=k, init="k-means++", n_init=starts, max_iter=300, random_state=seed).fit(points)
+
+
+def sweep(points: Array, ks: Sequence[int], seed: int, done: Callable[[int], None]) -> dict[int, KMeans]:
+    """KMeans for several numbers of segments, each on one thread, several at a time; the result does not depend on how many."""
+
+    def one(k: int) -> KMeans:
+        fitted = cluster(points, k, seed)
+        done(k)
+        return fitted
+
+    # The largest first, so that the last one to run is short.
+    descending = sorted(ks, reverse=True)
+    with one_thread(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return dict(sorted(zip(descending, pool.map(one, descending), strict=True)))
+
+
+def require(points: Array, k: int) -> None:
+    """Raise TooFewCustomers unless there are k different customers."""
+    if len(points) < k:
+        raise TooFewCustomers(
+            f"{len(points)} customers with orders cannot make {k} segments; ask for fewer (--k) or train when there are more"
+        )
+    different = len(np.unique(points, axis=0))
+    if different < k:
+        raise TooFewCustomers(
+            f"the {len(points)} customers have only {different} different combinations of features, fewer than {k} segments; ask for fewer (--k)"
+        )
+
+
+def fold(projection: Projection) -> tuple[tuple[float, ...], tuple[NumberTerm, ...], tuple[CategoryTerm, ...]]:
+    """Encoding, scaling and PCA as one bias and one term per column: z = bias + sum of weights * x + sum of table[value]."""
+    pca: PCA = projection.pipeline["pca"]
+    encoder: ColumnTransformer = projection.pipeline["encode"]
+    components: Array = pca.components_
+    bias = -(components @ pca.mean_)
+    numbers: list[NumberTerm] = []
+    categories: list[CategoryTerm] = []
+    if projection.spec.numbers():
+        scaled = encoder.named_transformers_["numbers"]
+        scale, mean, default = scaled["scale"].scale_, scaled["scale"].mean_, scaled["known"].statistics_
+        for j, column in enumerate(projection.spec.numbers()):
+            weights = components[:, j] / scale[j]
+            bias = bias - weights * mean[j]
+            numbers.append(NumberTerm(column.feature, column.transform, float(default[j]), _floats(weights)))
+    if projection.spec.categories():
+        onehot: OneHotEncoder = encoder.named_transformers_["categories"]
+        at = len(numbers)
+        pooled = onehot.infrequent_categories_
+        for column, values, rare in zip(projection.spec.categories(), onehot.categories_, pooled, strict=True):
+            rare = set() if rare is None else set(rare)
+            frequent = [value for value in values if value not in rare]
+            table = {value: _floats(components[:, at + i]) for i, value in enumerate(frequent)}
+            at += len(frequent)
+            unseen = components[:, at] if rare else np.zeros(len(bias))
+            at += 1 if rare else 0
+            categories.append(CategoryTerm(column.feature, table, _floats(unseen)))
+    return _floats(bias), tuple(numbers), tuple(categories)
+
+
+def _floats(values: Array) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def hold(model: Model, rows: Sequence[Facts], points: Array, labels: npt.NDArray[np.intp]) -> None:
+    """Raise FoldingError unless the folded model is scikit-learn's on every row.
+
+    `points` and `labels` are scikit-learn's. Places may differ by 1e-9 (1 + |z|); labels only where both centroids are equally near.
+    """
+    z = model.project_many(rows)
+    off = np.abs(z - points) > TOLERANCE * (1.0 + np.abs(points))
+    if off.any():
+        row = int(off.any(axis=1).argmax())
+        raise FoldingError(
+            f"row {row}: the folded model gives {z[row].tolist()}, scikit-learn {points[row].tolist()}; please report this with the data"
+        )
+    ours = model.score_many(rows)[0]
+    differ = np.flatnonzero(ours != labels)
+    centroids = np.array(model.artifact.centroids)
+    for i in differ.tolist():
+        mine, theirs = (float(((z[i] - centroids[j]) ** 2).sum()) for j in (ours[i], labels[i]))
+        if mine - theirs > TOLERANCE * (1.0 + theirs):
+            raise FoldingError(
+                f"row {i}: the folded model gives segment {ours[i]}, scikit-learn {labels[i]}; please report this with the data"
+            )

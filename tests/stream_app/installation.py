@@ -1,0 +1,264 @@
+"""One installation of Segstream for a test: topics, a model, worker processes, and an oracle to compare them with."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+from confluent_kafka import Producer
+
+from schemas import topics
+from schemas.changes import SegmentChanged
+from schemas.customer import Customer
+from schemas.events import InvalidEvent, decode
+from schemas.membership import Membership, from_fields, user_key
+from schemas.model import Model
+from schemas.registry import Registry
+from schemas.settings import Settings
+from segstream import kafka, verify
+from stream_app.segmenter import Position, step
+from tests.conftest import wait_for
+from tests.schemas.models import SIGNER, model, sealed
+
+
+def order(user: int, number: int, **more: Any) -> tuple[str, bytes, bytes]:
+    """Topic, key and value of an order; everything follows from its number."""
+    rng = random.Random(number)
+    products = [
+        {
+            "brand": rng.choice(["Acme", "Blue", None]),
+            "category": f"c{rng.randrange(6)}",
+            "price": rng.randrange(1, 9000) / 100,
+        }
+        for _ in range(rng.randrange(1, 4))
+    ]
+    body = {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": str(user),
+        "timestamp": f"2026-01-01T{number % 24:02}:00:00Z",
+        "properties": {"order_id": f"o{number}", "products": products},
+        **more,
+    }
+    return topics.ORDERS.name, str(user).encode(), json.dumps(body).encode()
+
+
+def orders(count: int, users: int, first: int = 0, **more: Any) -> list[tuple[str, bytes, bytes]]:
+    """Many orders of some users."""
+    return [order(random.Random(-n).randrange(users), n, **more) for n in range(first, first + count)]
+
+
+@dataclass
+class WorkerProcess:
+    """A worker of its own process."""
+
+    process: subprocess.Popen[bytes]
+    home: Path
+    log: Path
+
+    @property
+    def address(self) -> Path:
+        return self.home / f"worker-{self.process.pid}.json"
+
+    def get(self, path: str) -> tuple[int, str]:
+        port = json.loads(self.address.read_text())["port"]
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def ready(self) -> dict[str, Any]:
+        """The readiness document; empty while the worker cannot be asked."""
+        try:
+            return dict(json.loads(self.get("/ready")[1]))
+        except (OSError, ValueError):
+            return {}
+
+    def wait_ready(self, deadline: float = 60.0) -> WorkerProcess:
+        def look() -> bool:
+            assert self.process.poll() is None, f"the worker has ended:\n{self.tail()}"
+            return self.ready().get("ready") is True
+
+        wait_for(look, "the worker is ready", deadline)
+        return self
+
+    def metric(self, name: str) -> float:
+        lines = [line for line in self.get("/metrics")[1].splitlines() if line.startswith(name)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def tail(self) -> str:
+        return self.log.read_text()[-3000:]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@dataclass
+class Installation:
+    """The servers' addresses, the processes started, and what was produced."""
+
+    home: Path
+    kafka: str
+    redis: str
+    workers: list[WorkerProcess] = field(default_factory=list)
+    produced: list[tuple[str, int, int, bytes, bytes]] = field(default_factory=list)
+    """Topic, partition, offset, key, value: as acknowledged."""
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(home=self.home, kafka=self.kafka, redis=self.redis, session_timeout=6, model_poll=2)
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(redis.Redis.from_url(self.redis))
+
+    def prepare(self) -> Model:
+        """Create the topics and publish the first model."""
+        kafka.create(self.settings)
+        return self.publish()
+
+    def publish(self, shift: float = 0.0) -> Model:
+        model_id, data = sealed(shift)
+        self.registry.publish(model_id, data, at=time.time_ns() // 1000, by="test")
+        made = model(shift=shift)
+        assert made.id == model_id
+        return made
+
+    def worker(self, **environment: str) -> WorkerProcess:
+        """Start one more worker."""
+        env = os.environ | {
+            "SEGSTREAM_HOME": str(self.home),
+            "SEGSTREAM_KAFKA": self.kafka,
+            "SEGSTREAM_REDIS": self.redis,
+            "SEGSTREAM_TRUSTED_KEYS": SIGNER.public,
+            "SEGSTREAM_SESSION_TIMEOUT": "6",
+            **environment,
+        }
+        log = self.home / f"worker-{len(self.workers)}.log"
+        self.home.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "segstream", "worker"], env=env, stdout=out, stderr=subprocess.STDOUT
+            )
+        self.workers.append(WorkerProcess(process, self.home, log))
+        return self.workers[-1]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()
+
+    def produce(self, messages: Iterable[tuple[str, bytes, bytes]], rate: float = 0.0) -> None:
+        """Send messages and wait until all are acknowledged."""
+        client = Producer(
+            {
+                "bootstrap.servers": self.kafka,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "queue.buffering.max.messages": 1_000_000,
+                "log_level": 0,
+            }
+        )
+
+        def stored(error: Any, message: Any) -> None:
+            assert error is None, error
+            row = (message.topic(), message.partition(), message.offset(), message.key(), message.value())
+            self.produced.append(row)
+
+        begun = time.monotonic()
+        for number, (topic, key, value) in enumerate(messages):
+            client.produce(topic, value, key, on_delivery=stored)
+            if number % 200 == 0:
+                client.poll(0)
+                while rate and time.monotonic() < begun + number / rate:
+                    client.poll(0.01)
+        assert client.flush(60) == 0
+
+    def caught_up(self, deadline: float = 90.0) -> None:
+        verify.caught_up(self.settings, deadline)
+
+    def state(self) -> dict[str, Customer]:
+        """The customers as the changelog holds them."""
+        return verify.state(self.settings)
+
+    def changes(self) -> list[SegmentChanged]:
+        """Every change in the log, in the order of their partitions."""
+        read = kafka.read(self.settings, topics.CHANGES.name)
+        return [msgspec.json.decode(message.value(), type=SegmentChanged) for message in read]
+
+    def dead_letters(self) -> list[dict[str, str]]:
+        rows = []
+        for source in topics.INPUTS:
+            for message in kafka.read(self.settings, topics.dead_letter_topic(source.name)):
+                rows.append({name: value.decode() for name, value in message.headers()})
+        return rows
+
+    def projected(self, user_id: str) -> Membership | None:
+        fields = redis.Redis.from_url(self.redis).hgetall(user_key(self.settings.prefix, user_id))
+        return from_fields(user_id, fields) if fields else None  # type: ignore[arg-type]
+
+    def oracle(self, one: Model) -> tuple[dict[str, Customer], list[SegmentChanged]]:
+        """The same input folded by one plain loop, partition by partition, in the order of the offsets."""
+        customers: dict[str, Customer] = {}
+        changes: list[SegmentChanged] = []
+        slots = {topic.name: slot for slot, topic in enumerate(topics.INPUTS)}
+        for topic, partition, offset, key, value in sorted(self.produced, key=lambda row: row[:3]):
+            try:
+                event = decode(key, value)
+            except InvalidEvent:
+                continue
+            customer = customers.setdefault(event.user_id, Customer())
+            changes += step(customer, event, Position(slots[topic], topic, partition, offset), one, "").changes
+        return customers, changes
+
+    def assert_exact(self, one: Model) -> None:
+        """State and changes equal the oracle's: nothing lost, nothing twice but under the same id with the same content."""
+        expected, expected_changes = self.oracle(one)
+        state = self.state()
+        assert state.keys() == expected.keys()
+        for user_id, wanted in expected.items():
+            found = state[user_id]
+            assert found.profile == wanted.profile, user_id
+            assert (found.segment, found.nearest, found.sequence) == (
+                wanted.segment,
+                wanted.nearest,
+                wanted.sequence,
+            ), user_id
+            assert found.applied == wanted.applied, user_id
+        by_id: dict[str, SegmentChanged] = {}
+        for change in self.changes():
+            plain = msgspec.structs.replace(change, decided_at="")
+            assert by_id.setdefault(change.change_id, plain) == plain, "a repeated change must repeat its content"
+        assert by_id == {change.change_id: change for change in expected_changes}
+
+    def assert_projected(self) -> None:
+        """Redis shows every customer as the state has her."""
+        state = self.state()
+
+        def shown() -> bool:
+            return all(
+                (row := self.projected(user_id)) is not None and row.sequence == c.sequence and row.segment == c.segment
+                for user_id, c in state.items()
+            )
+
+        wait_for(shown, "redis shows every customer", 30)
