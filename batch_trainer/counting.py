@@ -42,7 +42,10 @@ def _beside(left: Table, right: Table | None) -> Table:
 
 
 def _count(table: Table, name: str) -> Value:
-    return table[name].fill_null(0).cast("int64") if name in table.columns else ibis.literal(0, "int64")
+    if name not in table.columns:
+        return ibis.literal(0, "int64")
+    # By way of a decimal: ibis takes a sum of int64 for an int64 and leaves out the cast, DuckDB makes it 128 bits wide.
+    return table[name].fill_null(0).cast("decimal(38, 0)").cast("int64")
 
 
 def _value(table: Table, name: str, kind: str) -> Value:

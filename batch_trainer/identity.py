@@ -92,7 +92,8 @@ def carry_on(previous: Model | None, labels: Sequence[int], k: int, customers: S
 
 def _jaccard(shared: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     union = shared.sum(axis=1)[:, None] + sizes[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlap: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap
 
 
 def _flows(shared: npt.NDArray[np.float64], old_ids: Sequence[str], ids: Sequence[str]) -> tuple[Flow, ...]:

@@ -187,7 +187,9 @@ def _load(backend: Any, source: Source, url: str) -> Warehouse:
     customers = refunds = None
     if "customers" in given:
         with _named("customers"):
-            customers = _kept(backend, relations.customers(given["customers"], canon), ("user_id",), quality, "customers")
+            customers = _kept(
+                backend, relations.customers(given["customers"], canon), ("user_id",), quality, "customers"
+            )
             _unique(customers, "user_id", "customers")
     if "refunds" in given:
         with _named("refunds"):
@@ -228,7 +230,9 @@ def _view(backend: Any, name: str, sql: str) -> Table:
             f"relation {name}: {_first_line(error)}; if the source has a parameter for its directory, give it with --param dir=..."
         ) from error
     except Exception as error:  # the drivers of other warehouses raise their own errors
-        raise WarehouseError(f"the SQL of relation {name} does not run: {_reason(error)}{_tables(backend, error)}") from error
+        raise WarehouseError(
+            f"the SQL of relation {name} does not run: {_reason(error)}{_tables(backend, error)}"
+        ) from error
 
 
 class _named:

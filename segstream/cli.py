@@ -141,7 +141,6 @@ def serve() -> None:
     """Run the HTTP API until it is stopped."""
     with outcome(False) as result:
         from segment_api.server import run
-
         from segstream import context
 
         settings = Settings()

@@ -61,6 +61,11 @@ class ChunkConsumer(driver.Consumer):
         self.expired = 0
         """Records deleted by retention before they were read."""
         self._in_flight: set[int] = set()
+        self._gaps: dict[TP, tuple[int, int]] = {}
+        """The last gap seen in a source partition: where it should have gone on, and the offset that came."""
+        self._settled = asyncio.Event()
+        """Cleared while a seek is under way: what a fetch returns meanwhile may lie on either side of it."""
+        self._settled.set()
         self._room = asyncio.Event()
         super().__init__(*args, **kwargs)
 
@@ -108,39 +113,47 @@ class ChunkConsumer(driver.Consumer):
         self._room.set()
 
     async def perform_seek(self) -> None:
-        """Seek the sources to their committed offsets; aiokafka leaves a partition without one where it is, so those go to the start."""
-        self._new_epoch()
-        await super().perform_seek()
-        sources = [tp for tp in self.assignment() if self.app.topics.acks_enabled_for(tp.topic)]
-        if sources:
-            earliest = await self.earliest_offsets(*sources)
-            start: dict[TP, int] = {}
-            behind: dict[TP, int] = {}
-            for tp in sources:
-                committed, first = self._committed_offset.get(tp), earliest.get(tp) or 0
-                if committed is None or committed < first:
-                    behind[tp] = first
-                    if committed is not None:
-                        self.expired += first - committed
-                        self.log.error(
-                            "%r: records %d to %d were deleted by retention before they were read",
-                            tp,
-                            committed,
-                            first - 1,
-                        )
-                start[tp] = behind.get(tp, committed or 0)
-            if behind:
-                await super().seek_wait(behind)
-            self.sought = start
-            self._next.update(start)
-        self._new_epoch()
+        """Seek every source partition to its committed offset, or to its start where none is committed.
+
+        aiokafka seeks only where an offset above zero is committed; a partition left where it is would go on behind
+        whatever was fetched and dropped before.
+        """
+        self._settled.clear()
+        try:
+            self._new_epoch()
+            await super().perform_seek()
+            sources = [tp for tp in self.assignment() if self.app.topics.acks_enabled_for(tp.topic)]
+            if sources:
+                start = self._starts(await self.earliest_offsets(*sources))
+                await super().seek_wait(start)
+                self.sought = start
+                self._next.update(start)
+            self._new_epoch()
+        finally:
+            self._settled.set()
+
+    def _starts(self, earliest: Mapping[TP, int | None]) -> dict[TP, int]:
+        start = {}
+        for tp, first in earliest.items():
+            committed, first = self._committed_offset.get(tp), first or 0
+            if committed is not None and committed < first:
+                self.expired += first - committed
+                self.log.error(
+                    "%r: records %d to %d were deleted by retention before they were read", tp, committed, first - 1
+                )
+            start[tp] = max(first, committed or 0)
+        return start
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Seek changelog partitions for recovery."""
-        self._fetch_epoch += 1
-        await super().seek_wait(partitions)
-        self._next.update(partitions)
-        self._fetch_epoch += 1
+        self._settled.clear()
+        try:
+            self._fetch_epoch += 1
+            await super().seek_wait(partitions)
+            self._next.update(partitions)
+            self._fetch_epoch += 1
+        finally:
+            self._settled.set()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """The next chunks, bounded in number by what is still unacknowledged."""
@@ -156,8 +169,12 @@ class ChunkConsumer(driver.Consumer):
         left = list(records.items())
         while left:
             tp, fetched = left[0]
+            if self._is_doubtful(tp, fetched):
+                await self._rewind([tp])
+                fetched = []
             for first in range(0, len(fetched), MAX_CHUNK):
-                if not self.flow_active or (self._fetch_epoch, self.app.consumer_generation_id) != fetch:
+                current = (self._fetch_epoch, self.app.consumer_generation_id)
+                if not self.flow_active or not self._settled.is_set() or current != fetch:
                     await self._rewind([tp for tp, _ in left])
                     return
                 if tp not in self._next:
@@ -165,6 +182,23 @@ class ChunkConsumer(driver.Consumer):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._chunk(tp, fetched[first : first + MAX_CHUNK])
             left.pop(0)
+
+    def _is_doubtful(self, tp: TP, fetched: list[Any]) -> bool:
+        """Whether records seem to be missing before these: a gap is believed when reading again shows the same one.
+
+        Transactions leave such gaps in a log; a fetch that went astray would leave them too.
+        """
+        begin = self._next.get(tp)
+        gap = (begin, fetched[0].offset)
+        if (
+            begin is None
+            or gap[1] <= begin
+            or not self.app.topics.acks_enabled_for(tp.topic)
+            or self._gaps.get(tp) == gap
+        ):
+            return False
+        self._gaps[tp] = gap
+        return True
 
     def _chunk(self, tp: TP, records: list[Any]) -> ChunkMessage:
         last = records[-1]
@@ -191,7 +225,8 @@ class ChunkConsumer(driver.Consumer):
         return message
 
     async def _rewind(self, tps: Iterable[TP]) -> None:
-        """Read again what was fetched and not handed out."""
+        """Read again what was fetched and not handed out, once no seek is under way."""
+        await self._settled.wait()
         assigned = self.assignment()
         back = {tp: self._next[tp] for tp in tps if tp in self._next and tp in assigned}
         if not back:

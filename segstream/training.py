@@ -1,0 +1,142 @@
+"""`segstream train`: train, report, publish."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+from rich.console import Console
+from rich.table import Table
+
+from batch_trainer.page import page
+from batch_trainer.trainer import Training, recipe_named
+from batch_trainer.trainer import train as fit
+from batch_trainer.warehouse import open_warehouse
+from schemas.model import Model, RejectedModel, from_bytes, to_bytes
+from schemas.settings import Settings
+from segstream import context
+from segstream.model_commands import announce
+from segstream.outcome import No
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What `train` did: the document for scripts, the training itself."""
+
+    document: dict[str, Any]
+    training: Training
+    accepted: bool
+
+
+def train(
+    settings: Settings,
+    source: str,
+    url: str,
+    recipe: str,
+    params: dict[str, str],
+    *,
+    k: int,
+    publish: bool,
+    force: str,
+    directory: Path | None,
+    say: Callable[[str], None],
+) -> Done:
+    """Train, write the report and, where asked and allowed, publish.
+
+    Raises No where a gate does not hold and publishing was asked for without `force`.
+    """
+    recipe_named(recipe)
+    previous, active = _previous(settings, publish, say)
+    with open_warehouse(url, source, params) as warehouse:
+        training = fit(warehouse, recipe, now=context.now_micros(), k=k or None, previous=previous, say=say)
+    report = _write(training, directory or settings.home / "reports" / training.model_id)
+    failed = [gate.name for gate in training.gates if not gate.holds]
+    if publish:
+        if failed and not force:
+            raise No(
+                f"not published: {', '.join(failed)} of the gates does not hold (report: {report}); "
+                "--force 'reason' publishes nevertheless"
+            )
+        sealed = to_bytes(training.artifact, context.signer(settings))
+        reason = f"forced past {', '.join(failed)}: {force}" if failed else ""
+        context.registry(settings).publish(
+            training.model_id, sealed, at=context.now_micros(), by=context.who(), expected=active, reason=reason
+        )
+        announce(settings, "published", training.model_id, reason)
+    document = {
+        "model_id": training.model_id,
+        "recipe": recipe,
+        "rows": training.report["rows"],
+        "k": training.report["k"],
+        "choice": training.report["choice"]["reason"],
+        "gates": training.report["gates"],
+        "segments": training.report["segments"],
+        "explained_variance": training.report["explained_variance"],
+        "sse": training.report["sse"],
+        "published": publish,
+        "report": str(report),
+    }
+    if "published" in training.report:
+        document["walk_through"] = training.report["published"]
+    return Done(document, training, publish or not failed)
+
+
+def _previous(settings: Settings, publish: bool, say: Callable[[str], None]) -> tuple[Model | None, str | None]:
+    """The active model, whose segment ids are carried on, and its id."""
+    try:
+        registry = context.registry(settings)
+        active = registry.active()
+        data = registry.load(active) if active else None
+    except redis.RedisError:
+        if publish:
+            raise
+        say("Redis does not answer: segments get new ids, none are carried on")
+        return None, None
+    if data is None:
+        return None, active
+    try:
+        return from_bytes(data, context.keyring(settings)), active
+    except RejectedModel as error:
+        say(f"the active model cannot be read ({error}): segments get new ids, none are carried on")
+        return None, active
+
+
+def _write(training: Training, directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "report.json").write_text(json.dumps(training.report, indent=1, ensure_ascii=False))
+    path = directory / "report.html"
+    path.write_text(page(training.report))
+    return path
+
+
+def show(done: Done, out: Console) -> None:
+    """The short report, for people."""
+    report = done.training.report
+    out.print(
+        f"[bold]{report['model_id']}[/] recipe {report['recipe']}: {report['rows']} customers, {report['prospects']} prospects"
+    )
+    columns = list(report["profile"])[:4]
+    table = Table("segment", "customers", "share", *(name.replace("_", " ") for name in columns))
+    for segment in report["segments"]:
+        tops = [
+            ", ".join(f"{value} {share:.0%}" for value, share in segment["top"].get(name, ())[:3]) for name in columns
+        ]
+        table.add_row(f"{segment['id']} {segment['name']}", str(segment["size"]), f"{segment['share']:.1%}", *tops)
+    out.print(table)
+    shares = " + ".join(f"{share:.3f}" for share in report["explained_variance"])
+    out.print(f"explained variance {shares} = {sum(report['explained_variance']):.3f}")
+    out.print("SSE " + ", ".join(f"{k}: {sse:.0f}" for k, sse in report["sse"].items()))
+    out.print(f"{report['k']} segments: {report['choice']['reason']}")
+    for gate in report["gates"]:
+        verdict = "[green]holds[/]" if gate["holds"] else "[red]does not hold[/]"
+        out.print(f"gate {gate['name']}: {gate['value']:.3g} (at least {gate['threshold']:g}) {verdict}")
+    for name, reason in report["left_out"].items():
+        out.print(f"left out {name}: {reason}", highlight=False)
+    out.print(
+        ("Published and active. " if done.document["published"] else "Not published. ")
+        + f"Report: {done.document['report']}"
+    )
