@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from sandbox.home import cache
-from sandbox.process import Identity, ServerUnavailable, free_port, launch, wait_until
+from sandbox.process import Identity, ServerUnavailable, ended_unless_ready, free_port, launch, wait_until
 
 VERSION: Final = "4.3.1"
 _CLUSTER: Final = "MkU3OEVBNTcwNTJENDM2Qg"
@@ -48,12 +48,17 @@ auto.create.topics.enable=false
 
 def missing_tools() -> list[str]:
     """What the real Kafka needs and this machine lacks."""
-    return [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    needed = ("java",) if _libs().is_dir() else ("java", "mvn")
+    return [tool for tool in needed if shutil.which(tool) is None]
+
+
+def _libs() -> Path:
+    return cache(os.environ) / f"kafka-{VERSION}"
 
 
 def jars() -> Path:
     """The directory of Kafka's jars, downloaded once. Raises ServerUnavailable where Maven fails."""
-    libs = cache(os.environ) / f"kafka-{VERSION}"
+    libs = _libs()
     if libs.is_dir():
         return libs
     libs.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +123,8 @@ class Kafka:
         self.directory.mkdir(parents=True, exist_ok=True)
         log = self.directory / "kafka.log"
         self.identity = launch(self._command(), self.directory, log)
-        wait_until(lambda: answers(self.bootstrap), self.identity, "Kafka", log, deadline)
+        with ended_unless_ready(self.identity):
+            wait_until(lambda: answers(self.bootstrap), self.identity, "Kafka", log, deadline)
         return self
 
     def _command(self) -> list[str]:
@@ -127,7 +133,8 @@ class Kafka:
         data = self.directory / "data"
         text = _SERVER.format(port=self.port, controller=self._controller, data=data)
         properties.write_text(text)
-        if not data.exists():
+        if not (data / "meta.properties").exists():  # the last file that formatting writes
+            shutil.rmtree(data, ignore_errors=True)
             tool = ["java", "-cp", classpath, "kafka.tools.StorageTool", "format", "--standalone", "-t", _CLUSTER]
             done = subprocess.run([*tool, "-c", str(properties)], capture_output=True, text=True, check=False)
             if done.returncode:

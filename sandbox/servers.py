@@ -28,12 +28,12 @@ def start(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     Servers named by SEGSTREAM_KAFKA and SEGSTREAM_REDIS are used as they are. Raises process.ServerUnavailable.
     """
     running = {name: server for name, server in _load(home).items() if server.identity.process() is not None}
-    if "SEGSTREAM_KAFKA" not in environ and "kafka" not in running:
+    if not environ.get("SEGSTREAM_KAFKA") and "kafka" not in running:
         kafka = broker(home.kafka).start()
         assert kafka.identity is not None
         running["kafka"] = Started(kafka.identity, kafka.environment, kafka.difference)
         _save(home, running)
-    if "SEGSTREAM_REDIS" not in environ and "redis" not in running:
+    if not environ.get("SEGSTREAM_REDIS") and "redis" not in running:
         redis = Redis(home.redis).start()
         assert redis.identity is not None
         running["redis"] = Started(redis.identity, redis.environment)
@@ -47,7 +47,7 @@ def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     for server in _load(home).values():
         if server.identity.process() is not None:
             found.update(server.environment)
-    found.update({name: environ[name] for name in ("SEGSTREAM_KAFKA", "SEGSTREAM_REDIS") if name in environ})
+    found.update({name: environ[name] for name in ("SEGSTREAM_KAFKA", "SEGSTREAM_REDIS") if environ.get(name)})
     return found
 
 

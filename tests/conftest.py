@@ -1,46 +1,15 @@
-"""Real servers, started once per run, on free ports of 127.0.0.1, and always stopped."""
+"""Real servers on free ports of 127.0.0.1, always stopped; a test of crashes gets servers of its own."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sandbox.kafka import Kafka, broker
+from sandbox.kafka import broker
 from sandbox.redis import Redis
-
-Waiting = Callable[[Callable[[], bool], str, float], None]
-
-
-def wait_for(condition: Callable[[], bool], what: str, deadline: float = 60.0) -> None:
-    """Wait until a condition holds; fail with what was awaited when the deadline (seconds) passes."""
-    until = time.monotonic() + deadline
-    while not condition():
-        if time.monotonic() > until:
-            pytest.fail(f"not within {deadline:.0f} s: {what}")
-        time.sleep(0.02)
-
-
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A broker for the whole run."""
-    server = broker(tmp_path_factory.mktemp("kafka"))
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis for the whole run."""
-    server = Redis(tmp_path_factory.mktemp("redis"))
-    try:
-        yield server.start()
-    finally:
-        server.stop()
+from tests.installation import Installation
 
 
 @pytest.fixture
@@ -50,4 +19,17 @@ def own_redis(tmp_path: Path) -> Iterator[Redis]:
     try:
         yield server.start()
     finally:
+        server.stop()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, own_redis: Redis) -> Iterator[Installation]:
+    """An installation with servers of its own: topics have fixed names, and a test of crashes wants no neighbours."""
+    server = broker(tmp_path / "kafka")
+    made = Installation(tmp_path / "home", server.bootstrap, own_redis.url)
+    try:
+        server.start()
+        yield made
+    finally:
+        made.close()
         server.stop()

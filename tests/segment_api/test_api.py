@@ -18,8 +18,8 @@ from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.watch import ModelWatch
 from segment_api.app import create_app
-from tests.conftest import wait_for
 from tests.schemas.models import SIGNER, model, sealed
+from tests.waiting import wait_for
 
 NOW = 1_767_225_610_000_000
 

@@ -11,9 +11,9 @@ import redis
 
 from sandbox.redis import Redis
 from schemas import topics
-from tests.conftest import wait_for
+from tests.installation import Installation, WorkerProcess, order, orders
 from tests.schemas.models import model
-from tests.stream_app.installation import Installation, WorkerProcess, order, orders
+from tests.waiting import wait_for
 
 
 def processed(worker: WorkerProcess, count: int) -> None:

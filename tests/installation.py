@@ -30,8 +30,8 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from segstream import kafka, verify
 from stream_app.segmenter import Position, step
-from tests.conftest import wait_for
 from tests.schemas.models import SIGNER, model, sealed
+from tests.waiting import wait_for
 
 
 def order(user: int, number: int, **more: Any) -> tuple[str, bytes, bytes]:

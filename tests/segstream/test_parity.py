@@ -1,0 +1,105 @@
+"""The stream agrees with the warehouse: history replayed through Kafka and a worker, compared customer by customer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import warehouse
+from sandbox.shop import Shop
+from schemas.model import PROSPECT
+from tests.installation import Installation
+from tests.schemas.models import SIGNER
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+THELOOK = DATA / "thelook_google_generator"
+UCI = DATA / "uci_online_retail"
+NOW = 1_790_000_000_000_000
+
+
+def segstream(shop: Installation, *arguments: str) -> tuple[int, Any]:
+    """Run a command with --json; its exit code and document."""
+    env = os.environ | {
+        "SEGSTREAM_HOME": str(shop.home),
+        "SEGSTREAM_KAFKA": shop.kafka,
+        "SEGSTREAM_REDIS": shop.redis,
+        "SEGSTREAM_SIGNING_KEY": SIGNER.to_text(),
+        "SEGSTREAM_DEBUG": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "segstream", *arguments, "--json"], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout, done.stderr[-2000:]
+    return done.returncode, json.loads(done.stdout)
+
+
+def agrees(shop: Installation, where: list[str]) -> dict[str, Any]:
+    code, verified = segstream(shop, "verify", *where)
+    assert verified["differences"] == []
+    assert (code, verified["feature_mismatches"], verified["segment_mismatches"]) == (0, 0, 0)
+    return dict(verified)
+
+
+@pytest.mark.parametrize(
+    ("source", "directory", "customers"),
+    [("thelook_parquet", THELOOK, 100_000), ("uci_online_retail", UCI, 4_372)],
+    ids=["theLook", "UCI"],
+)
+def test_a_real_shops_history_gives_the_warehouses_features_and_segments(
+    shop: Installation, source: str, directory: Path, customers: int
+) -> None:
+    if not directory.is_dir():
+        pytest.skip(f"the data set {directory.name} is not on this machine")
+    where = ["--source", source, "--warehouse", "duckdb://", "--param", f"dir={directory}"]
+    assert segstream(shop, "topics", "create")[0] == 0
+    recipes = ["behaviour", "article"] if source.startswith("thelook") else ["behaviour"]
+    code, trained = segstream(shop, "train", *where, "--recipe", recipes[0], "--publish")
+    assert code == 0
+    shop.worker(SEGSTREAM_TRUSTED_KEYS=SIGNER.public).wait_ready()
+    assert segstream(shop, "replay", *where)[0] == 0
+    assert agrees(shop, where)["customers"] == customers
+    assert {change.cause for change in shop.changes()} == {"bootstrap"}
+    for recipe in recipes[1:]:
+        code, trained = segstream(shop, "train", *where, "--recipe", recipe, "--publish")
+        assert code == 0
+        assert agrees(shop, where)["model_id"] == trained["model_id"]
+
+
+def test_an_interrupted_replay_is_run_again_beside_live_traffic(shop: Installation, tmp_path: Path) -> None:
+    made = Shop(7, 1500, 200, NOW)
+    path = tmp_path / "shop.duckdb"
+    warehouse.create(path, made.catalogue)
+    warehouse.append(path, made.history)
+    where = ["--source", "thelook", "--warehouse", f"duckdb:///{path}"]
+    segstream(shop, "topics", "create")
+    assert segstream(shop, "train", *where, "--publish")[0] == 0
+    shop.worker(SEGSTREAM_TRUSTED_KEYS=SIGNER.public).wait_ready()
+    env = os.environ | {"SEGSTREAM_KAFKA": shop.kafka, "SEGSTREAM_REDIS": shop.redis, "SEGSTREAM_HOME": str(shop.home)}
+    slow = subprocess.Popen(
+        [sys.executable, "-m", "segstream", "replay", *where, "--rate", "1000", "--json"],
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    live = [made.live(NOW + n) for n in range(400)]
+    from sandbox.events import message
+
+    shop.produce([message(happening) for happening in live], rate=200)
+    slow.terminate()
+    told = json.loads(slow.communicate(timeout=60)[0])
+    assert slow.returncode == 1
+    assert "run it again" in told["error"]["message"]
+    assert segstream(shop, "replay", *where)[0] == 0
+    warehouse.append(path, live)
+    agrees(shop, where)
+    produced = {f"{topic}:{partition}:{offset}" for topic, partition, offset, _, _ in shop.produced}
+    for change in shop.changes():
+        assert change.cause == ("behaviour" if change.caused_by in produced else "bootstrap")
+    signed_up_only = [c.segment for c in shop.state().values() if not c.profile.placed]
+    assert set(signed_up_only) == {PROSPECT}
