@@ -34,6 +34,7 @@ class Traffic:
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
         self._sent: list[Happening] = []
         self._acknowledged: set[int] = set()
+        self._failed: set[int] = set()
         self.produced_at: dict[str, int] = {}
         """When each record was handed to the client, microseconds, by "topic:partition:offset"."""
         self.error = ""
@@ -45,7 +46,8 @@ class Traffic:
     def stop(self) -> None:
         """Stop and wait until everything sent is acknowledged or has failed."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._producer.flush(60)
 
     @property
@@ -54,17 +56,19 @@ class Traffic:
         return len(self._acknowledged)
 
     def delivered(self, since: int = 0) -> tuple[list[Happening], int]:
-        """What was acknowledged among those sent after the first `since`, and how many were sent in all.
+        """What was acknowledged among those sent after the first `since`, and the `since` to go on from.
 
-        Waits for the acknowledgement of everything sent until now.
+        Waits for the answer to everything sent until now; what has none within a minute is left for the next call.
         """
         upto = len(self._sent)
         self._producer.flush(60)
+        answered = self._acknowledged | self._failed
+        upto = next((i for i in range(since, upto) if i not in answered), upto)
         return [self._sent[i] for i in range(since, upto) if i in self._acknowledged], upto
 
     def _run(self) -> None:
         begun = time.monotonic()
-        while not self._stop.is_set():
+        while not self._stop.is_set() and not self.error:  # a refund of an order that was lost would be no one's
             due = int((time.monotonic() - begun) * self._rate) - len(self._sent)
             for _ in range(due):
                 self._send()
@@ -76,13 +80,21 @@ class Traffic:
         happening = self._shop.live(now)
         topic, key, value = message(happening)
         index = len(self._sent)
-        self._sent.append(happening)
 
         def delivered(error: Any, stored: Any) -> None:
             if error is not None:
+                self._failed.add(index)
                 self.error = str(error)
                 return
             self._acknowledged.add(index)
             self.produced_at[f"{stored.topic()}:{stored.partition()}:{stored.offset()}"] = now
 
-        self._producer.produce(topic, value, key, on_delivery=delivered)
+        while True:
+            try:
+                self._producer.produce(topic, value, key, on_delivery=delivered)
+                break
+            except BufferError:  # the client's queue is full: Kafka is slower than the rate, or away
+                self._producer.poll(0.1)
+                if self._stop.is_set():
+                    return
+        self._sent.append(happening)  # only now: `delivered` must not count what the client has not taken
