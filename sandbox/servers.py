@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sandbox.home import Home
@@ -70,15 +69,6 @@ def stop(home: Home) -> list[str]:
             stopped.append(name)
     home.state.unlink(missing_ok=True)
     return stopped
-
-
-@contextmanager
-def running(home: Home, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """The servers for the time of a block."""
-    try:
-        yield start(home, environ)
-    finally:
-        stop(home)
 
 
 def _load(home: Home) -> dict[str, Started]:

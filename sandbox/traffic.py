@@ -71,6 +71,8 @@ class Traffic:
         while not self._stop.is_set() and not self.error:  # a refund of an order that was lost would be no one's
             due = int((time.monotonic() - begun) * self._rate) - len(self._sent)
             for _ in range(due):
+                if self._stop.is_set():
+                    break
                 self._send()
             self._producer.poll(0)
             self._stop.wait(min(0.02, 1 / self._rate))

@@ -152,7 +152,7 @@ def read(settings: Settings, name: str, group: str | None = None) -> Iterator[Me
         client.assign(start)
         quiet_since = time.monotonic()
         while left:
-            for message in client.consume(2000, timeout=0.5):
+            for message in client.consume(2000, timeout=0.1):
                 if message.error():
                     raise KafkaException(message.error())
                 quiet_since = time.monotonic()

@@ -174,7 +174,7 @@ class Installation:
                 "bootstrap.servers": self.kafka,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
-                "linger.ms": 5,
+                "linger.ms": 1 if rate else 20,
                 "queue.buffering.max.messages": 1_000_000,
                 "log_level": 0,
             }
@@ -188,10 +188,10 @@ class Installation:
         begun = time.monotonic()
         for number, (topic, key, value) in enumerate(messages):
             client.produce(topic, value, key, on_delivery=stored)
+            while rate and (ahead := begun + number / rate - time.monotonic()) > 0:
+                client.poll(ahead)
             if number % 200 == 0:
                 client.poll(0)
-                while rate and time.monotonic() < begun + number / rate:
-                    client.poll(0.01)
         assert client.flush(60) == 0
 
     def caught_up(self, deadline: float = 90.0) -> None:

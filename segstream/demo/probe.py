@@ -44,9 +44,9 @@ class Probe:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for message in self._client.consume(500, timeout=0.05):
-                if message.error() is None:
-                    self._take(message.topic(), message.value(), self._clock())
+            message = self._client.poll(0.05)  # one by one: `consume` would wait for more and spoil the latency
+            if message is not None and message.error() is None:
+                self._take(message.topic(), message.value(), self._clock())
 
     def _take(self, topic: str, value: bytes, now: int) -> None:
         if topic == topics.DRIFT_ALERTS.name:

@@ -1,0 +1,242 @@
+"""The trainer learns what the stream can apply, exactly, and says so when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batch_trainer import history, published
+from batch_trainer.fit import TooFewCustomers
+from batch_trainer.page import page
+from batch_trainer.source import Source
+from batch_trainer.trainer import train
+from batch_trainer.warehouse import EmptyWarehouse, WarehouseError, WarehouseUnreachable, open_warehouse
+from sandbox import warehouse as shop_warehouse
+from sandbox.shop import Shop
+from schemas.events import decode
+from schemas.features import facts
+from schemas.model import from_bytes, to_bytes
+from schemas.profile import Profile, update
+from schemas.signing import Keyring
+from tests.schemas.models import SIGNER
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+NOW = 1_790_000_000_000_000
+
+when = st.integers(0, 5).map(lambda s: f"2026-01-01 00:00:0{s}")
+orders = st.lists(
+    st.tuples(
+        st.integers(1, 4),
+        when,
+        st.sampled_from(["Complete", "Cancelled", "Returned", None]),
+        st.sampled_from([None, 1.005, 20.0]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+items = st.lists(
+    st.tuples(
+        st.integers(1, 8),
+        st.sampled_from([None, "Acme", "Blue", ""]),
+        st.sampled_from([None, "Jeans", "Socks"]),
+        st.sampled_from([None, 0.0, 9.99, 12.345]),
+        st.sampled_from([None, 1, 3]),
+    ),
+    max_size=12,
+)
+users = st.lists(
+    st.tuples(
+        when, st.sampled_from([None, -1, 30, 200]), st.sampled_from([None, "", "F"]), st.sampled_from([None, "Germany"])
+    ),
+    max_size=5,
+)
+refunds = st.lists(st.tuples(st.integers(1, 10), st.integers(1, 5)), max_size=4)
+
+
+def small(path: Path, o: list[Any], i: list[Any], u: list[Any], r: list[Any]) -> Source:
+    """A shop in a DuckDB file."""
+    path.unlink(missing_ok=True)
+    with duckdb.connect(str(path)) as con:
+        con.execute(
+            "CREATE TABLE o (order_id BIGINT, user_id BIGINT, ordered_at TIMESTAMP, status VARCHAR, total DOUBLE)"
+        )
+        con.execute(
+            "CREATE TABLE i (order_id BIGINT, item_id BIGINT, brand VARCHAR, category VARCHAR, price DOUBLE, quantity INTEGER)"
+        )
+        con.execute(
+            "CREATE TABLE u (user_id BIGINT, signed_up_at TIMESTAMP, age BIGINT, gender VARCHAR, country VARCHAR)"
+        )
+        con.execute(
+            "CREATE TABLE r (refund_id BIGINT, order_id BIGINT, user_id BIGINT, refunded_at TIMESTAMP, amount DOUBLE)"
+        )
+        con.executemany("INSERT INTO o VALUES (?, ?, ?, ?, ?)", [(n + 1, *row) for n, row in enumerate(o)])
+        known = [(row[0], n + 1, *row[1:]) for n, row in enumerate(i) if row[0] <= len(o)]
+        if known:
+            con.executemany("INSERT INTO i VALUES (?, ?, ?, ?, ?, ?)", known)
+        if u:
+            con.executemany("INSERT INTO u VALUES (?, ?, ?, ?, ?)", [(n + 1, *row) for n, row in enumerate(u)])
+        if r:
+            rows = [
+                (n + 1, order, o[order - 1][0] if order <= len(o) else user, "2026-01-02", None)
+                for n, (order, user) in enumerate(r)
+            ]
+            con.executemany("INSERT INTO r VALUES (?, ?, ?, ?, ?)", rows)
+    tables = {"orders": "o", "order_items": "i", "customers": "u", "refunds": "r"}
+    return Source(name="small", relations={name: f"SELECT * FROM {table}" for name, table in tables.items()})
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(orders, items, users, refunds)
+def test_history_folded_as_events_gives_the_warehouses_facts(
+    tmp_path: Path, o: list[Any], i: list[Any], u: list[Any], r: list[Any]
+) -> None:
+    source = small(tmp_path / "small.duckdb", o, i, u, r)
+    with open_warehouse(f"duckdb:///{tmp_path}/small.duckdb", source) as warehouse:
+        known = warehouse.facts()
+        profiles: dict[str, Profile] = {}
+        for _, key, value, _ in history.events(warehouse):
+            update(profiles.setdefault(key.decode(), Profile()), decode(key, value))
+    assert {user: facts(profile) for user, profile in profiles.items()} == dict(
+        zip(known.user_ids, known.facts, strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
+    made = Shop(5, 1200, 365, NOW)
+    path = tmp_path_factory.mktemp("shop") / "shop.duckdb"
+    shop_warehouse.create(path, made.catalogue)
+    shop_warehouse.append(path, made.history)
+    return f"duckdb:///{path}"
+
+
+@pytest.mark.parametrize("recipe", ["behaviour", "article"])
+def test_a_trained_model_can_be_published_and_read_again(shop: str, recipe: str) -> None:
+    with open_warehouse(shop, "thelook") as warehouse:
+        training = train(warehouse, recipe, now=NOW)
+    model = from_bytes(to_bytes(training.artifact, SIGNER), Keyring([SIGNER.public]))
+    assert model.id == training.model_id
+    assert training.accepted
+    names = [segment.name for segment in model.segments]
+    assert len(set(names)) == len(names)
+    assert sum(segment.size for segment in model.segments) == training.report["rows"]
+    html = page(training.report)
+    assert all(segment.id in html for segment in model.segments)
+    assert len(html) < 1_000_000
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_the_invented_shop_has_a_structure_that_the_trainer_finds(shop: str) -> None:
+    with open_warehouse(shop, "thelook") as warehouse:
+        report = train(warehouse, "behaviour", now=NOW).report
+    assert report["choice"]["stable"] is True
+
+
+def test_the_model_is_the_same_on_one_thread_and_on_two(shop: str) -> None:
+    code = (
+        "from batch_trainer.trainer import train; from batch_trainer.warehouse import open_warehouse;"
+        f"print(train(open_warehouse({shop!r}, 'thelook'), 'behaviour', now={NOW}).model_id)"
+    )
+    ids = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(ids) == 1
+
+
+def test_ids_and_names_stay_over_a_retrain(shop: str) -> None:
+    with open_warehouse(shop, "thelook") as warehouse:
+        first = train(warehouse, "behaviour", now=NOW)
+        previous = from_bytes(to_bytes(first.artifact, SIGNER), Keyring([SIGNER.public]))
+        second = train(warehouse, "behaviour", now=NOW + 1, previous=previous)
+    assert [(s.id, s.name) for s in second.artifact.segments] == [(s.id, s.name) for s in first.artifact.segments]
+    assert second.artifact.parent == first.model_id
+    with open_warehouse(shop, "thelook") as warehouse:
+        third = train(warehouse, "behaviour", now=NOW + 2, previous=previous, k=7)
+    used = {s.id for s in first.artifact.segments}
+    fresh = {s.id for s in third.artifact.segments} - used
+    assert fresh
+    assert not fresh & set(third.artifact.retired)
+
+
+def test_the_walk_through_as_published_is_found_again() -> None:
+    directory = DATA / "thelook_google_generator"
+    if not directory.is_dir():
+        pytest.skip("the data set theLook is not on this machine")
+    expected = json.loads((DATA / "reference" / "reference.json").read_text())["expected"]
+    with open_warehouse("duckdb://", "thelook_parquet", {"dir": str(directory)}) as warehouse:
+        customers = warehouse.facts()
+        assert published.applies(customers, warehouse.known)
+    found = published.run(customers, 222)
+    assert found["rows"] == expected["rows"]
+    assert found["explained_variance"] == pytest.approx(expected["evr"], rel=1e-9)
+    assert found["sse"] == pytest.approx(expected["sse_by_k_ninit10"], rel=1e-3)
+    assert found["inertia"] == pytest.approx(expected["k5_inertia"], rel=1e-3)
+    assert sorted(found["sizes"]) == pytest.approx(sorted(expected["k5_sizes"]), rel=2e-3)
+
+
+def test_a_mistyped_column_is_named_with_a_suggestion(shop: str) -> None:
+    source = Source(
+        name="typo", relations={"orders": "SELECT order_id, user_idd, created_at AS ordered_at FROM orders"}
+    )
+    with pytest.raises(WarehouseError, match=r"user_idd.*user_id|did you mean"):
+        open_warehouse(shop, source)
+    source = Source(
+        name="typo", relations={"orders": "SELECT order_id, user_id AS usr_id, created_at AS ordered_at FROM orders"}
+    )
+    with pytest.raises(WarehouseError, match="user_id"):
+        open_warehouse(shop, source)
+
+
+def test_what_cannot_be_opened_or_is_empty_is_said(tmp_path: Path) -> None:
+    with pytest.raises(WarehouseUnreachable, match="nowhere"):
+        open_warehouse("duckdb:////nowhere/shop.duckdb", "thelook")
+    empty = Source(
+        name="empty",
+        relations={"orders": "SELECT 1 AS order_id, 1 AS user_id, TIMESTAMP '2026-01-01' AS ordered_at WHERE false"},
+    )
+    with pytest.raises(EmptyWarehouse):
+        open_warehouse("duckdb://", empty)
+
+
+def test_fewer_customers_than_segments_is_said() -> None:
+    rows = " UNION ALL ".join(
+        f"SELECT {n} AS order_id, {n} AS user_id, TIMESTAMP '2026-01-01' AS ordered_at, {n * 10} AS total"
+        for n in (1, 2)
+    )
+    with (
+        open_warehouse("duckdb://", Source(name="tiny", relations={"orders": rows})) as warehouse,
+        pytest.raises(TooFewCustomers, match="2 customers"),
+    ):
+        train(warehouse, "behaviour", now=NOW)
+
+
+def test_features_that_a_source_cannot_give_are_left_out_and_told() -> None:
+    rows = " UNION ALL ".join(
+        f"SELECT {n} AS order_id, {n % 40} AS user_id, TIMESTAMP '2026-01-01' AS ordered_at, {n * n % 97} AS total"
+        for n in range(200)
+    )
+    with open_warehouse("duckdb://", Source(name="plain", relations={"orders": rows})) as warehouse:
+        training = train(warehouse, "behaviour", now=NOW, k=3)
+    assert [c.feature for c in training.artifact.spec.columns] == ["orders", "gross_spend", "average_order_value"]
+    assert {"categories", "return_rate", "age"} <= training.report["left_out"].keys()
+    assert all(training.report["left_out"].values())
+    assert not training.accepted, "40 customers are too few to publish"
+    assert msgspec.json.encode(training.report)
