@@ -82,11 +82,6 @@ def project(recipe: Recipe, spec: FeatureSpec, columns: pd.DataFrame) -> Project
     """Fit the projection of a recipe: numbers imputed and standardised, categories one-hot and only centred, then PCA."""
     if not spec.columns:
         raise TrainingError(f"the source gives none of the features that recipe {recipe.name!r} measures distance by")
-    unknown = [c.feature for c in spec.numbers() if columns[c.feature].isna().all()]
-    if unknown:
-        raise TrainingError(
-            f"no customer has a known value of {', '.join(unknown)}; leave the column out of the source's SQL"
-        )
     steps: list[tuple[str, Any, list[str]]] = []
     if numbers := [c.feature for c in spec.numbers()]:
         scaled = Pipeline([("known", SimpleImputer(strategy="mean")), ("scale", StandardScaler())])
@@ -135,10 +130,6 @@ def sweep(points: Array, ks: Sequence[int], seed: int, done: Callable[[int], Non
 
 def require(points: Array, k: int) -> None:
     """Raise TooFewCustomers unless there are k different customers."""
-    if len(points) < k:
-        raise TooFewCustomers(
-            f"{len(points)} customers with orders cannot make {k} segments; ask for fewer (--k) or train when there are more"
-        )
     different = len(np.unique(points, axis=0))
     if different < k:
         raise TooFewCustomers(

@@ -9,6 +9,8 @@ import msgspec
 
 DISTINCT: Final = 0.35
 """How far (in standard deviations of all customers) a segment's mean must be from theirs to be worth a word."""
+VERY: Final = 1.75
+"""How far it must be to be worth a stronger word."""
 LIFT: Final = 1.5
 SHARE: Final = 0.3
 """A value names a segment where it is this much more frequent than overall and has at least this share."""
@@ -32,7 +34,19 @@ _LOW: Final = {
     "categories": "focused",
     "age": "younger",
 }
-_ORDERS: Final = ("orders", "placed_orders")
+_NOUNS: Final = {
+    "orders": "ordering",
+    "placed_orders": "ordering",
+    "items": "items",
+    "gross_spend": "spending",
+    "average_order_value": "per order",
+    "categories": "variety",
+    "return_rate": "returning",
+}
+_ONLY_ONE: Final = {"orders": "one-time", "placed_orders": "one-time", "categories": "single-category"}
+"""The word for a low feature whose median is one."""
+_ORDER: Final = [*_ONLY_ONE.values(), *_LOW.values(), *_HIGH.values()]
+"""In which words stand beside each other, so that two names cannot differ by their order alone."""
 
 
 class Portrait(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +68,7 @@ def name_segments(
     >>> loyal = Portrait(medians={"orders": 9.0}, z={"orders": 1.5, "gross_spend": 2.0}, top={})
     >>> once = Portrait(medians={"orders": 1.0}, z={"orders": -0.8, "gross_spend": -0.9}, top={})
     >>> name_segments([loyal, once])
-    ('High-spending frequent customers', 'One-time low-spending customers')
+    ('Frequent very high-spending customers', 'One-time low-spending customers')
     """
     held = list(kept) or [None] * len(portraits)
     used = {name for name in held if name is not None} | set(taken)
@@ -67,37 +81,45 @@ def name_segments(
 
 
 def _unique(portrait: Portrait, used: set[str]) -> str:
-    words = _words(portrait)
-    values = _values(portrait)
-    for count in range(min(2, len(words)), len(words) + 1):
-        if count and (name := _title(words[:count])) not in used:
-            return name
-    plain = _title(words[:2])
-    for value in [*values, *_comparisons(portrait)]:
-        if (name := f"{plain}, {value}") not in used:
+    candidates = _candidates(portrait)
+    for name in candidates:
+        if name not in used:
             return name
     number = 2
-    while plain in used:
-        plain = f"{_title(words[:2])} {number}"
+    while f"{candidates[0]} {number}" in used:
         number += 1
-    return plain
+    return f"{candidates[0]} {number}"
+
+
+def _candidates(portrait: Portrait) -> list[str]:
+    """Names from the plainest to the most particular."""
+    words, values = _words(portrait), _values(portrait)
+    two = _title(words[:2])
+    names = [f"{two}, {value}" for value in values[:1]] if len(words) < 2 else []
+    names += [_title(words[:count]) for count in range(2, len(words) + 1)] or [two]
+    names += [f"{two}, {more}" for more in [*values, *_comparisons(portrait)]]
+    return names
 
 
 def _words(portrait: Portrait) -> list[str]:
-    """Adjectives, the most telling first; at most one for how often she orders."""
-    found = []
-    for feature, z in sorted(portrait.z.items(), key=lambda item: (-abs(item[1]), item[0])):
-        word = _HIGH.get(feature) if z > 0 else _LOW.get(feature)
+    """Adjectives, the most telling first."""
+    found: list[str] = []
+    for feature, z in _ranked(portrait):
+        word = (_HIGH if z > 0 else _LOW).get(feature)
         if word is None or abs(z) < DISTINCT:
             continue
-        if feature in _ORDERS and z < 0 and portrait.medians.get(feature) == 1.0:
-            word = "one-time"
+        only_one = z < 0 and portrait.medians.get(feature) == 1.0
+        if only_one and feature in _ONLY_ONE:
+            word = _ONLY_ONE[feature]
+        elif z >= VERY:
+            word = f"very {word}"
         if word not in found:
             found.append(word)
-    if "one-time" in found:  # reads best first: "one-time small-basket customers"
-        found.remove("one-time")
-        found.insert(0, "one-time")
     return found[:4]
+
+
+def _ranked(portrait: Portrait) -> list[tuple[str, float]]:
+    return sorted(portrait.z.items(), key=lambda item: (-abs(item[1]), item[0]))
 
 
 def _values(portrait: Portrait) -> list[str]:
@@ -115,10 +137,10 @@ def _readable(feature: str, value: str) -> str:
 
 
 def _comparisons(portrait: Portrait) -> list[str]:
-    ordered = sorted(portrait.z.items(), key=lambda item: (-abs(item[1]), item[0]))
-    return [f"{'more' if z > 0 else 'less'} {feature.replace('_', ' ')}" for feature, z in ordered if abs(z) > 0.05]
+    return [f"{'more' if z > 0 else 'less'} {_NOUNS[f]}" for f, z in _ranked(portrait) if abs(z) > 0.05 and f in _NOUNS]
 
 
 def _title(words: Sequence[str]) -> str:
-    text = " ".join([*words, "customers"]) if words else "average customers"
+    ordered = sorted(words, key=lambda word: _ORDER.index(word.removeprefix("very ")))
+    text = " ".join([*ordered, "customers"]) if words else "average customers"
     return text[0].upper() + text[1:]

@@ -1,9 +1,9 @@
-"""Training from end to end: warehouse in; artifact, gates and report out. Nothing is published here."""
+"""Training: from a warehouse to an artifact and the report that explains it. Knows nothing of Redis or of the clock."""
 
 from __future__ import annotations
 
-import difflib
 import math
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,245 +11,279 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
-from batch_trainer import choose, portrait, published
-from batch_trainer.fit import SWEEP, Array, TrainingError, cluster, fold, frame, hold, project, require, sweep
-from batch_trainer.gates import Gate, judge
-from batch_trainer.identity import Identity, carry_on
-from batch_trainer.names import name_segments
-from batch_trainer.recipes import RECIPES, Recipe
+from batch_trainer import choose, fit, identity, names, published, report, segments
+from batch_trainer.choose import Choice
+from batch_trainer.gates import Gate, failing, gates
+from batch_trainer.identity import Identity
+from batch_trainer.recipes import Recipe
 from batch_trainer.sample import hash_sample
-from batch_trainer.source import EmptyWarehouse, WarehouseError
 from batch_trainer.warehouse import Customers, Warehouse
 from schemas.features import FEATURES, Facts, FeatureSpec, available
-from schemas.model import PROSPECT_NAME, Artifact, Golden, Model, Reference, Segment, check, model_id
+from schemas.model import Artifact, Golden, Model, Reference, model_id
 from schemas.times import rfc3339
 
-FIT: Final = 100_000
-"""Customers that KMeans learns from; SSE on a hash sample of so many is within 0.01 % of the whole."""
-SCAN: Final = 8_000
-"""Customers on whom the stability of a number of segments is measured."""
-COMPARED: Final = 20_000
-"""Customers by whom old and new segments are matched."""
+FIT_ON: Final = 100_000
+"""KMeans learns from at most this many customers: more change nothing but the time it takes."""
+MATCH_ON: Final = 20_000
+STABILITY_ON: Final = 8_000
 GOLDEN: Final = 100
-_FLOOR: Final = 1e-9
 
-Say = Callable[[str], None]
+Progress = Callable[[str, float], None]
+"""What is being done, and the share of it that is done."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """What training gave."""
+    """A trained model, the report on it, and whether it may be published."""
 
     artifact: Artifact
     model_id: str
+    choice: Choice
+    identity: Identity
     gates: tuple[Gate, ...]
     report: dict[str, Any]
 
     @property
-    def accepted(self) -> bool:
+    def publishable(self) -> bool:
         """Whether every gate holds."""
         return all(gate.holds for gate in self.gates)
 
+    def refusal(self) -> str:
+        """Why it must not be published, empty where it may."""
+        return failing(self.gates)
 
-def recipe_named(name: str) -> Recipe:
-    """The recipe of this name. Raises WarehouseError, with a suggestion, where there is none."""
-    if name in RECIPES:
-        return RECIPES[name]
-    near = difflib.get_close_matches(name, RECIPES, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise WarehouseError(f"recipe {name!r} is not known; there are {', '.join(RECIPES)}{hint}")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Population:
+    """The customers who are segmented."""
+
+    spec: FeatureSpec
+    user_ids: list[str]
+    rows: list[Facts]
+    left_out: dict[str, str]
 
 
 def train(
     warehouse: Warehouse,
-    recipe_name: str,
+    recipe: Recipe,
     *,
     now: int,
     k: int | None = None,
+    seed: int | None = None,
     previous: Model | None = None,
-    say: Say = lambda text: None,
+    on_progress: Progress = lambda stage, share: None,
 ) -> Training:
-    """Train a recipe on a warehouse. `now` in microseconds UTC; `previous` is the model whose segment ids are carried on.
+    """Train a model; `now` in microseconds, `k` fixes the number of segments, `previous` hands on its segment ids and names.
 
-    Raises TrainingError (TooFewCustomers, FoldingError), EmptyWarehouse or WarehouseError, each with what to do.
+    The same warehouse, seed and `now` give the same artifact, whatever the number of threads. Raises TooFewCustomers and other
+    TrainingErrors where there is no model to be had.
     """
-    recipe = recipe_named(recipe_name)
     if k is not None and k < 2:
-        raise WarehouseError(f"--k {k}: a model has at least 2 segments")
-    say("reading the customers")
+        raise fit.TrainingError(f"{k} segments asked for; there must be at least 2")
+    start = recipe.seed if seed is None else seed
+    on_progress("counting customers", 0.0)
     customers = warehouse.facts()
-    spec = available(recipe.spec, set(warehouse.known))
-    chosen = [i for i, known in enumerate(customers.facts) if FEATURES[spec.population].formula(known)]
-    if not chosen:
-        raise EmptyWarehouse("no customer of this warehouse has an order to learn from")
-    rows = [customers.facts[i] for i in chosen]
-    user_ids = [customers.user_ids[i] for i in chosen]
-    say(f"projecting {len(rows)} customers")
-    columns = frame(spec, rows)
-    projection = project(recipe, spec, columns)
-    points = projection.points(columns)
-    learned = points[hash_sample(user_ids, FIT)]
-    choice, fitted = _segments(recipe, learned, points, user_ids, k, previous, say)
-    labels = fitted.predict(points)
-    members = [np.flatnonzero(labels == i) for i in range(choice.k)]
-    compared = hash_sample(user_ids, COMPARED)
-    identity = carry_on(previous, labels[compared].tolist(), choice.k, [rows[i] for i in compared])
-    portraits = portrait.portraits(spec, columns, rows, members)
-    kept = [identity.names.get(name) for name in identity.ids]
-    names = name_segments(portraits, kept, [PROSPECT_NAME])
-    segments = tuple(
-        Segment(
-            id=segment_id,
-            name=name,
-            size=len(member),
-            share=len(member) / len(rows),
-            medians=drawn.medians,
-            top=portrait.top(spec, [rows[i] for i in member]),
+    people = _population(warehouse, customers, recipe)
+    wanted = k or recipe.default_k
+    if len(people.rows) < wanted:
+        raise fit.TooFewCustomers(
+            f"{len(people.rows)} customers with orders cannot make {wanted} segments; ask for fewer (--k) or train when there are more"
         )
-        for segment_id, name, member, drawn in zip(identity.ids, names, members, portraits, strict=True)
-    )
-    bias, numbers, categories = fold(projection)
-    draft = Artifact(
+    on_progress("projecting", 0.0)
+    columns = fit.frame(people.spec, people.rows)
+    learnt = hash_sample(people.user_ids, FIT_ON)
+    projection = fit.project(recipe, people.spec, columns.iloc[learnt])
+    with fit.one_thread():
+        points = projection.points(columns)
+    fit.require(points, wanted)
+    fitted = _sweep(points[learnt], wanted, start, on_progress)
+    choice = _choose(recipe, fitted, points, people.user_ids, start, k, previous, on_progress)
+    on_progress("folding", 0.0)
+    kmeans = fitted[choice.k]
+    with fit.one_thread():
+        raw = np.asarray(kmeans.predict(points), dtype=np.intp)
+    order = np.argsort(-np.bincount(raw, minlength=choice.k), kind="stable")
+    labels = np.argsort(order)[raw]
+    matched = hash_sample(people.user_ids, MATCH_ON)
+    same = identity.carry_on(previous, labels[matched].tolist(), choice.k, [people.rows[i] for i in matched])
+    members = segments.split(people.rows, labels, choice.k)
+    named = _names(people.spec, columns, labels, members, same)
+    bias, numbers, categories = fit.fold(projection)
+    artifact = Artifact(
         recipe=recipe.name,
-        spec=spec,
-        spec_hash=spec.hash(),
+        spec=people.spec,
+        spec_hash=people.spec.hash(),
         trained_at=rfc3339(now),
         data_until=rfc3339(warehouse.data_until),
-        rows=len(rows),
+        rows=len(people.rows),
         bias=bias,
         numbers=numbers,
         categories=categories,
-        centroids=tuple(tuple(float(v) for v in row) for row in fitted.cluster_centers_),
-        segments=segments,
+        centroids=tuple(tuple(float(v) for v in kmeans.cluster_centers_[i]) for i in order),
+        segments=segments.segments(people.spec, members, same.ids, named),
         explained_variance=projection.explained_variance(),
         golden=(),
-        libraries={name: version(name) for name in ("scikit-learn", "numpy", "duckdb", "segstream")},
-        parent=identity.parent,
-        retired=identity.retired,
+        libraries=_libraries(),
+        parent=same.parent,
+        retired=same.retired,
     )
-    model = Model(draft, "")
-    say("holding the model against scikit-learn on every row")
-    hold(model, rows, points, labels)
-    golden = tuple(
-        Golden(rows[i], tuple(model.project(rows[i])), model.score(rows[i]).nearest)
-        for i in hash_sample(user_ids, GOLDEN)
+    model = Model(artifact, "")
+    fit.hold(model, people.rows, points, labels)
+    artifact = msgspec.structs.replace(
+        artifact,
+        golden=_golden(model, people, labels),
+        reference=_reference(model, people, columns),
     )
-    artifact = msgspec.structs.replace(draft, golden=golden, reference=_reference(model, rows))
-    check(artifact)
-    gates = judge(
-        recipe,
-        rows=len(rows),
-        k=choice.k,
-        variance=float(sum(artifact.explained_variance)),
-        smallest_share=min(segment.share for segment in segments),
+    found = gates(artifact, recipe)
+    published_numbers = _published(recipe, warehouse, customers, on_progress)
+    on_progress("reporting", 0.0)
+    content = report.content(
+        artifact,
+        model_id(artifact),
+        warehouse,
+        customers=len(customers),
+        everyone=people.rows,
+        members=members,
+        left_out=people.left_out,
+        choice=choice,
+        identity=same,
+        gates=found,
+        fitted_on=len(learnt),
+        seed=start,
+        published=published_numbers,
     )
-    report = _report(artifact, choice, gates, identity, customers, rows, members, warehouse)
-    if recipe.name == "article" and published.applies(customers, warehouse.known):
-        say("running the walk-through as it was published")
-        report["published"] = published.run(customers, recipe.seed)
-    return Training(artifact, report["model_id"], gates, report)
+    on_progress("done", 1.0)
+    return Training(
+        artifact=artifact,
+        model_id=model_id(artifact),
+        choice=choice,
+        identity=same,
+        gates=found,
+        report=content,
+    )
 
 
-def _segments(
+def _population(warehouse: Warehouse, customers: Customers, recipe: Recipe) -> _Population:
+    counts = FEATURES[recipe.spec.population].formula
+    chosen = [i for i, known in enumerate(customers.facts) if counts(known)]
+    rows = [customers.facts[i] for i in chosen]
+    missing = dict(warehouse.left_out)
+    for fact in ("age", "gender", "country", "traffic_source", "brand", "category"):
+        if fact in warehouse.known and rows and all(getattr(known, fact) is None for known in rows):
+            missing[fact] = "no customer with orders has a known value"
+    spec = available(recipe.spec, set(Facts.__struct_fields__) - missing.keys())
+    wanted = dict.fromkeys([c.feature for c in recipe.spec.columns] + list(recipe.spec.profile))
+    left_out = {
+        name: "; ".join(missing[need] for need in FEATURES[name].needs if need in missing)
+        for name in wanted
+        if any(need in missing for need in FEATURES[name].needs)
+    }
+    return _Population(spec=spec, user_ids=[customers.user_ids[i] for i in chosen], rows=rows, left_out=left_out)
+
+
+def _sweep(points: fit.Array, wanted: int, seed: int, on_progress: Progress) -> dict[int, Any]:
+    most = len(np.unique(points, axis=0))
+    ks = sorted({k for k in fit.SWEEP if k <= most} | {wanted})
+    return fit.sweep(points, ks, seed, _counted("clustering", len(ks), on_progress))
+
+
+def _counted(stage: str, total: int, on_progress: Progress) -> Callable[[int], None]:
+    finished: list[int] = []
+
+    def done(k: int) -> None:
+        finished.append(k)
+        on_progress(stage, len(finished) / total)
+
+    return done
+
+
+def _choose(
     recipe: Recipe,
-    learned: Array,
-    points: Array,
+    fitted: dict[int, Any],
+    points: fit.Array,
     user_ids: Sequence[str],
+    seed: int,
     k: int | None,
     previous: Model | None,
-    say: Say,
-) -> tuple[choose.Choice, Any]:
-    require(points, k or (3 if recipe.chooses_k else recipe.default_k))
-    most = len(np.unique(learned, axis=0))
-    ks = sorted({n for n in SWEEP if n <= most} | ({k} if k else set()))
-    say(f"fitting {ks[0]} to {ks[-1]} segments")
-    fitted = sweep(learned, ks, recipe.seed, lambda done: None)
-    sse = {n: float(model.inertia_) for n, model in fitted.items()}
-    smallest = {n: float(np.bincount(model.labels_, minlength=n).min() / len(learned)) for n, model in fitted.items()}
+    on_progress: Progress,
+) -> Choice:
+    sse = {number: float(model.inertia_) for number, model in fitted.items()}
+    smallest = {n: float(np.bincount(m.labels_, minlength=n).min() / len(m.labels_)) for n, m in fitted.items()}
     if k is not None:
-        return choose.fixed(choose.tabulate(sse, smallest, {}), k, f"{k} segments were asked for"), fitted[k]
+        return choose.fixed(choose.tabulate(sse, smallest, {}), k, f"{k} segments were asked for")
     if not recipe.chooses_k:
-        reason = f"recipe {recipe.name!r} makes {recipe.default_k} segments, as published"
-        return choose.fixed(choose.tabulate(sse, smallest, {}), recipe.default_k, reason), fitted[recipe.default_k]
-    say("measuring how stable each number of segments is")
-    sample = points[hash_sample(user_ids, SCAN)]
-    scanned = [n for n in choose.SCAN if n in fitted and 4 * n <= len(sample)]
-    present = len(previous.segments) if previous is not None else None
-    stabilities = choose.scan(lambda n: choose.stability(sample, n, cluster, recipe.seed), scanned, present)
-    choice = choose.choose(choose.tabulate(sse, smallest, stabilities), min(recipe.default_k, most), present)
-    return choice, fitted[choice.k]
+        return choose.fixed(
+            choose.tabulate(sse, smallest, {}),
+            recipe.default_k,
+            f"recipe {recipe.name!r} makes {recipe.default_k} segments",
+        )
+    sample = points[hash_sample(user_ids, STABILITY_ON)]
+    different = len(np.unique(sample, axis=0))
+    # Each half must be able to hold the segments, or there is nothing to compare.
+    ks = [n for n in choose.SCAN if n in fitted and 4 * n <= min(different, len(sample))]
+    present = len(previous.segments) if previous is not None and previous.artifact.recipe == recipe.name else None
+    done = _counted("choosing", len(ks) or 1, on_progress)
+
+    def measure(n: int) -> float:
+        value = choose.stability(sample, n, fit.cluster, seed)
+        done(n)
+        return value
+
+    stabilities = choose.scan(measure, ks, present)
+    return choose.choose(choose.tabulate(sse, smallest, stabilities), recipe.default_k, present)
 
 
-def _reference(model: Model, rows: Sequence[Facts]) -> dict[str, Reference]:
-    """How the log distance to the centroid is distributed over orders: a customer counts as often as she has ordered."""
-    _, _, distances = model.score_many(rows)
-    values = np.array([math.log(max(d, _FLOOR)) for d in distances.tolist()])
-    weights = np.array([known.placed_orders for known in rows], dtype=float)
-    mean = float(np.average(values, weights=weights))
-    std = float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
-    return {"log_distance": Reference(n=int(weights.sum()), mean=mean, std=std)}
+def _names(
+    spec: FeatureSpec,
+    columns: pd.DataFrame,
+    labels: segments.Labels,
+    members: Sequence[Sequence[Facts]],
+    same: Identity,
+) -> tuple[str, ...]:
+    kept = [same.names.get(name) for name in same.ids]
+    return names.name_segments(segments.portraits(spec, columns, labels, members), kept)
 
 
-def _report(
-    artifact: Artifact,
-    choice: choose.Choice,
-    gates: Sequence[Gate],
-    identity: Identity,
-    customers: Customers,
-    rows: Sequence[Facts],
-    members: Sequence[Any],
-    warehouse: Warehouse,
-) -> dict[str, Any]:
-    spend = sum(known.spend for known in rows)
-    cards = [
-        {
-            **msgspec.to_builtins(segment),
-            "revenue_share": sum(rows[i].spend for i in member) / spend if spend else None,
-        }
-        for segment, member in zip(artifact.segments, members, strict=True)
-    ]
-    return {
-        "model_id": model_id(artifact),
-        "recipe": artifact.recipe,
-        "trained_at": artifact.trained_at,
-        "source": {
-            "name": warehouse.name,
-            "data_from": rfc3339(warehouse.data_from),
-            "data_until": artifact.data_until,
-        },
-        "rows": len(rows),
-        "prospects": len(customers) - len(rows),
-        "features": [c.feature for c in artifact.spec.columns],
-        "profile": list(artifact.spec.profile),
-        "left_out": _left_out(artifact.spec, RECIPES[artifact.recipe].spec, warehouse),
-        "quality": dict(warehouse.quality),
-        "explained_variance": list(artifact.explained_variance),
-        "k": choice.k,
-        "choice": msgspec.to_builtins(choice),
-        "sse": {str(row.k): row.sse for row in choice.table},
-        "overall": portrait.medians(artifact.spec, rows),
-        "segments": cards,
-        "gates": msgspec.to_builtins(gates),
-        "identity": {
-            "parent": identity.parent,
-            "overlap": identity.overlap,
-            "flows": msgspec.to_builtins(identity.flows),
-            "retired": list(identity.retired),
-        },
-        "reference": msgspec.to_builtins(artifact.reference),
-        "libraries": artifact.libraries,
-    }
+def _golden(model: Model, people: _Population, labels: segments.Labels) -> tuple[Golden, ...]:
+    """Customers by hash, and for each segment at least one."""
+    picked = set(hash_sample(people.user_ids, GOLDEN))
+    picked |= {int(np.flatnonzero(labels == i)[0]) for i in range(len(model.segments)) if (labels == i).any()}
+    rows = [people.rows[i] for i in sorted(picked)]
+    return tuple(Golden(known, tuple(model.project(known)), model.score(known).nearest) for known in rows)
 
 
-def _left_out(used: FeatureSpec, whole: FeatureSpec, warehouse: Warehouse) -> dict[str, str]:
-    """The features of the recipe that this source cannot give, and why."""
-    there = {c.feature for c in used.columns} | set(used.profile)
-    missing = [name for name in [*(c.feature for c in whole.columns), *whole.profile] if name not in there]
-    return {
-        name: "; ".join(warehouse.left_out[need] for need in FEATURES[name].needs if need in warehouse.left_out)
-        for name in dict.fromkeys(missing)
-    }
+def _reference(model: Model, people: _Population, columns: pd.DataFrame) -> dict[str, Reference]:
+    """How distances and numeric columns are distributed over orders: the stream sees a customer once per order."""
+    weights = np.array([model.population(known) for known in people.rows], dtype=float)
+    distances = model.score_many(people.rows)[2].tolist()
+    logs = np.array([math.log(max(distance, 1e-9)) for distance in distances])
+    found = {"log_distance": _weighted(logs, weights)}
+    for column in people.spec.numbers():
+        found[column.feature] = _weighted(columns[column.feature].to_numpy(), weights)
+    return found
 
 
-__all__ = ["Training", "TrainingError", "recipe_named", "train"]
+def _weighted(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> Reference:
+    known = ~np.isnan(values)
+    values, weights = values[known], weights[known]
+    total = math.fsum(weights)
+    mean = math.fsum(values * weights) / total
+    variance = math.fsum(weights * (values - mean) ** 2) / total
+    return Reference(int(total), mean, math.sqrt(variance))
+
+
+def _published(
+    recipe: Recipe, warehouse: Warehouse, customers: Customers, on_progress: Progress
+) -> dict[str, Any] | None:
+    if recipe.name != "article":
+        return None
+    done = _counted("the walk-through as published", len(fit.SWEEP), on_progress)
+    return published.walk_through(warehouse, customers, done)
+
+
+def _libraries() -> dict[str, str]:
+    found = {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "ibis-framework", "duckdb")}
+    return {"python": platform.python_version(), **found}

@@ -143,7 +143,6 @@ class Kafka:
             "java",
             f"-Xmx{self._heap}",
             "-XX:+UseG1GC",
-            "-XX:TieredStopAtLevel=4",
             "-cp",
             classpath,
             "kafka.Kafka",

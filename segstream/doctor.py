@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from schemas.settings import Settings
 from segstream import context
@@ -22,14 +23,13 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything; nothing is changed."""
-    checks: list[tuple[str, Callable[[Settings], str]]] = [
-        ("kafka", _kafka),
-        ("topics", _topics),
-        ("redis", _redis),
-        ("model", _model),
-        ("workers", _workers),
-    ]
-    return [_finding(name, look, settings) for name, look in checks]
+    found: dict[str, Finding] = {}
+    for name, look, needs in _CHECKS:
+        if needs is not None and not found[needs].ok:
+            found[name] = Finding(name, False, f"not looked at: {needs} comes first")
+        else:
+            found[name] = _finding(name, look, settings)
+    return list(found.values())
 
 
 def _finding(name: str, look: Callable[[Settings], str], settings: Settings) -> Finding:
@@ -84,3 +84,13 @@ def _workers(settings: Settings) -> str:
     if never:
         raise No(f"nothing was ever read of {', '.join(sorted(never))}: is a worker running? `segstream worker`")
     return f"{behind} records behind"
+
+
+_CHECKS: Final[tuple[tuple[str, Callable[[Settings], str], str | None], ...]] = (
+    ("kafka", _kafka, None),
+    ("topics", _topics, "kafka"),
+    ("redis", _redis, None),
+    ("model", _model, "redis"),
+    ("workers", _workers, "topics"),
+)
+"""What is looked at, and what must be well before."""

@@ -172,27 +172,15 @@ def test_servers_that_the_environment_names_are_neither_started_nor_stopped(home
 @needs_java
 def test_an_empty_name_in_the_environment_names_no_server(home: Home) -> None:
     environ = {"SEGSTREAM_KAFKA": "", "SEGSTREAM_REDIS": ""}
-    with servers.running(home, environ) as found:
+    try:
+        found = servers.start(home, environ)
         assert kafka_module.answers(found["SEGSTREAM_KAFKA"])
         with redis.Redis.from_url(found["SEGSTREAM_REDIS"]) as client:
             assert client.ping()
         assert servers.status(home) == {"kafka": True, "redis": True}
+    finally:
+        servers.stop(home)
     assert servers.status(home) == {}
-
-
-def test_a_block_of_servers_ends_them_even_when_it_fails(home: Home) -> None:
-    environ = {"SEGSTREAM_KAFKA": "elsewhere:9092"}
-    seen: list[Identity] = []
-
-    def fail() -> None:
-        with servers.running(home, environ):
-            row = json.loads(home.state.read_text())["redis"]
-            seen.append(Identity(row["pid"], row["started"]))
-            raise LookupError("the block failed")
-
-    with pytest.raises(LookupError):
-        fail()
-    assert seen[0].process() is None
 
 
 def test_a_stranger_with_a_pid_of_ours_is_left_alone(home: Home, sleeper: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,128 @@
+"""The report on a training: everything in JSON, the essentials in short, and a page to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from batch_trainer import page, segments
+from batch_trainer.choose import Choice
+from batch_trainer.gates import Gate
+from batch_trainer.identity import Identity
+from batch_trainer.warehouse import Warehouse
+from schemas.features import FEATURES, Facts
+from schemas.model import Artifact
+from schemas.times import rfc3339
+
+if TYPE_CHECKING:
+    from batch_trainer.trainer import Training
+
+
+def content(
+    artifact: Artifact,
+    model_id: str,
+    warehouse: Warehouse,
+    *,
+    customers: int,
+    everyone: Sequence[Facts],
+    members: Sequence[Sequence[Facts]],
+    left_out: Mapping[str, str],
+    choice: Choice,
+    identity: Identity,
+    gates: Sequence[Gate],
+    fitted_on: int,
+    seed: int,
+    published: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The full report, ready for JSON."""
+    spent = [sum(known.spend for known in own) for own in members]
+    revenue = sum(spent)
+    described = [
+        {
+            "id": segment.id,
+            "name": segment.name,
+            "size": segment.size,
+            "share": segment.share,
+            "revenue_share": own / revenue if revenue else 0.0,
+            "medians": segment.medians,
+            "top": {name: [{"value": v, "share": s} for v, s in top] for name, top in segment.top.items()},
+            "carried_on": segment.id in identity.names,
+            "overlap_with_before": identity.overlap.get(segment.id),
+        }
+        for segment, own in zip(artifact.segments, spent, strict=True)
+    ]
+    found: dict[str, Any] = {
+        "model_id": model_id,
+        "recipe": artifact.recipe,
+        "spec_hash": artifact.spec_hash,
+        "trained_at": artifact.trained_at,
+        "source": warehouse.name,
+        "warehouse": warehouse.url,
+        "window": {"from": rfc3339(warehouse.data_from), "until": rfc3339(warehouse.data_until)},
+        "customers": customers,
+        "rows": artifact.rows,
+        "prospects": customers - artifact.rows,
+        "fitted_on": fitted_on,
+        "seed": seed,
+        "quality": warehouse.quality,
+        "features": {
+            "distance": [{"feature": c.feature, "transform": c.transform} for c in artifact.spec.columns],
+            "profile": list(artifact.spec.profile),
+            "labels": {name: FEATURES[name].label for name in _used(artifact)},
+            "left_out": dict(left_out),
+        },
+        "explained_variance": list(artifact.explained_variance),
+        "k": choice.k,
+        "choice": msgspec.to_builtins(choice),
+        "sse": {str(row.k): row.sse for row in choice.table},
+        "whole": {"medians": segments.medians(artifact.spec, everyone), "top": segments.tops(artifact.spec, everyone)},
+        "segments": described,
+        "identity": msgspec.to_builtins(identity),
+        "gates": msgspec.to_builtins(tuple(gates)),
+        "publishable": all(gate.holds for gate in gates),
+        "libraries": artifact.libraries,
+    }
+    if published is not None:
+        found["published"] = dict(published)
+    return found
+
+
+def _used(artifact: Artifact) -> list[str]:
+    return list(dict.fromkeys([c.feature for c in artifact.spec.columns] + list(artifact.spec.profile)))
+
+
+def summary(training: Training, *, published: bool = False, report: Path | None = None) -> dict[str, Any]:
+    """The short report that `segstream train` prints."""
+    full = training.report
+    short = (
+        "model_id",
+        "k",
+        "recipe",
+        "source",
+        "rows",
+        "customers",
+        "window",
+        "explained_variance",
+        "sse",
+        "segments",
+        "gates",
+    )
+    return {name: full[name] for name in short} | {
+        "left_out": full["features"]["left_out"],
+        "choice": {"stable": training.choice.stable, "reason": training.choice.reason},
+        "published": published,
+        "report": None if report is None else str(report),
+    }
+
+
+def write_report(training: Training, directory: Path) -> Path:
+    """Write report.json and report.html into a directory (made if need be); returns the path of the page."""
+    directory.mkdir(parents=True, exist_ok=True)
+    encoded = msgspec.json.format(msgspec.json.encode(training.report), indent=2)
+    (directory / "report.json").write_bytes(encoded + b"\n")
+    path = directory / "report.html"
+    path.write_text(page.html(training.report), encoding="utf-8")
+    return path

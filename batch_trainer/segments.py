@@ -1,0 +1,99 @@
+"""What a fitted segment is like: size, medians, most frequent values, and how it differs from everyone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from batch_trainer.names import Portrait
+from schemas.features import FEATURES, Facts, FeatureSpec, label, number
+from schemas.model import Segment
+
+Labels = npt.NDArray[np.intp]
+TOP: Final = 3
+
+
+def numeric(spec: FeatureSpec) -> tuple[str, ...]:
+    """The numeric features of a spec, columns first."""
+    names = [c.feature for c in spec.numbers()] + [name for name in spec.profile if FEATURES[name].kind == "number"]
+    return tuple(dict.fromkeys(names))
+
+
+def values_of(name: str, rows: Sequence[Facts]) -> list[str]:
+    """A profile column as text, `(unknown)` where it is not known."""
+    if FEATURES[name].kind == "category":
+        return [label(name, known) for known in rows]
+    return ["(unknown)" if (value := number(name, known)) is None else f"{value:g}" for known in rows]
+
+
+def medians(spec: FeatureSpec, rows: Sequence[Facts]) -> dict[str, float]:
+    """The median of each numeric feature, raw units, over those for whom it is known."""
+    found = {}
+    for name in numeric(spec):
+        known = [value for row in rows if (value := number(name, row)) is not None]
+        if known:
+            found[name] = float(np.median(known))
+    return found
+
+
+def tops(spec: FeatureSpec, rows: Sequence[Facts]) -> dict[str, tuple[tuple[str, float], ...]]:
+    """The most frequent values of each profile column with their share; a tie goes to the first by name."""
+    found = {}
+    for name in spec.profile:
+        ranked = sorted(Counter(values_of(name, rows)).items(), key=lambda item: (-item[1], item[0]))
+        found[name] = tuple((value, count / len(rows)) for value, count in ranked[:TOP])
+    return found
+
+
+def split(rows: Sequence[Facts], labels: Labels, k: int) -> list[list[Facts]]:
+    """The customers of each segment."""
+    members: list[list[Facts]] = [[] for _ in range(k)]
+    for known, i in zip(rows, labels.tolist(), strict=True):
+        members[i].append(known)
+    return members
+
+
+def segments(
+    spec: FeatureSpec, members: Sequence[Sequence[Facts]], ids: Sequence[str], names: Sequence[str]
+) -> tuple[Segment, ...]:
+    """The segments as the artifact carries them."""
+    rows = sum(map(len, members))
+    return tuple(
+        Segment(i, name, len(own), len(own) / rows, medians(spec, own), tops(spec, own))
+        for i, name, own in zip(ids, names, members, strict=True)
+    )
+
+
+def portraits(
+    spec: FeatureSpec, columns: pd.DataFrame, labels: Labels, members: Sequence[Sequence[Facts]]
+) -> list[Portrait]:
+    """What the names are made from."""
+    whole = {name: Counter(values_of(name, [r for own in members for r in own])) for name in _categories(spec)}
+    rows = len(columns)
+    found = []
+    for i, own in enumerate(members):
+        z = {}
+        for column in spec.numbers():
+            values = columns[column.feature].to_numpy()
+            spread = float(np.nanstd(values))
+            if spread > 0.0 and not np.isnan(values[labels == i]).all():
+                z[column.feature] = float((np.nanmean(values[labels == i]) - np.nanmean(values)) / spread)
+        top = {}
+        for name, overall in whole.items():
+            counts = {value: n for value, n in Counter(values_of(name, own)).items() if value != "(unknown)"}
+            if counts:
+                value = max(
+                    sorted(counts), key=lambda v: counts[v] / overall[v] if counts[v] >= 0.3 * len(own) else 0.0
+                )
+                top[name] = (value, counts[value] / len(own), overall[value] / rows)
+        found.append(Portrait(medians=medians(spec, own), z=z, top=top))
+    return found
+
+
+def _categories(spec: FeatureSpec) -> list[str]:
+    return [name for name in spec.profile if FEATURES[name].kind == "category"]
