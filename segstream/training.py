@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,16 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
-from batch_trainer.page import page
-from batch_trainer.trainer import Training, recipe_named
+from batch_trainer.recipes import RECIPES, Recipe
+from batch_trainer.report import summary, write_report
+from batch_trainer.trainer import Training
 from batch_trainer.trainer import train as fit
 from batch_trainer.warehouse import open_warehouse
 from schemas.model import Model, RejectedModel, from_bytes, to_bytes
 from schemas.settings import Settings
 from segstream import context
 from segstream.model_commands import announce
-from segstream.outcome import No
+from segstream.outcome import No, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,40 +50,40 @@ def train(
 
     Raises No where a gate does not hold and publishing was asked for without `force`.
     """
-    recipe_named(recipe)
+    chosen = _recipe(recipe)
     previous, active = _previous(settings, publish, say)
+    told: list[str] = []
+
+    def stage(text: str, _: float) -> None:
+        if text not in told:
+            told.append(text)
+            say(text)
+
     with open_warehouse(url, source, params) as warehouse:
-        training = fit(warehouse, recipe, now=context.now_micros(), k=k or None, previous=previous, say=say)
-    report = _write(training, directory or settings.home / "reports" / training.model_id)
-    failed = [gate.name for gate in training.gates if not gate.holds]
+        training = fit(warehouse, chosen, now=context.now_micros(), k=k or None, previous=previous, on_progress=stage)
+    report = write_report(training, directory or settings.home / "reports" / training.model_id)
+    refusal = training.refusal()
     if publish:
-        if failed and not force:
-            raise No(
-                f"not published: {', '.join(failed)} of the gates does not hold (report: {report}); "
-                "--force 'reason' publishes nevertheless"
-            )
+        if refusal and not force:
+            raise No(f"not published: {refusal} (report: {report}); --force 'reason' publishes nevertheless")
         sealed = to_bytes(training.artifact, context.signer(settings))
-        reason = f"forced past {', '.join(failed)}: {force}" if failed else ""
+        reason = f"forced ({force}): {refusal}" if refusal else ""
         context.registry(settings).publish(
             training.model_id, sealed, at=context.now_micros(), by=context.who(), expected=active, reason=reason
         )
         announce(settings, "published", training.model_id, reason)
-    document = {
-        "model_id": training.model_id,
-        "recipe": recipe,
-        "rows": training.report["rows"],
-        "k": training.report["k"],
-        "choice": training.report["choice"]["reason"],
-        "gates": training.report["gates"],
-        "segments": training.report["segments"],
-        "explained_variance": training.report["explained_variance"],
-        "sse": training.report["sse"],
-        "published": publish,
-        "report": str(report),
-    }
+    document = summary(training, published=publish, report=report)
     if "published" in training.report:
         document["walk_through"] = training.report["published"]
-    return Done(document, training, publish or not failed)
+    return Done(document, training, publish or not refusal)
+
+
+def _recipe(name: str) -> Recipe:
+    if name in RECIPES:
+        return RECIPES[name]
+    near = difflib.get_close_matches(name, RECIPES, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise Usage(f"recipe {name!r} is not known; there are {', '.join(RECIPES)}{hint}")
 
 
 def _previous(settings: Settings, publish: bool, say: Callable[[str], None]) -> tuple[Model | None, str | None]:
@@ -105,25 +106,18 @@ def _previous(settings: Settings, publish: bool, say: Callable[[str], None]) -> 
         return None, active
 
 
-def _write(training: Training, directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "report.json").write_text(json.dumps(training.report, indent=1, ensure_ascii=False))
-    path = directory / "report.html"
-    path.write_text(page(training.report))
-    return path
-
-
 def show(done: Done, out: Console) -> None:
     """The short report, for people."""
     report = done.training.report
     out.print(
         f"[bold]{report['model_id']}[/] recipe {report['recipe']}: {report['rows']} customers, {report['prospects']} prospects"
     )
-    columns = list(report["profile"])[:4]
+    columns = list(report["features"]["profile"])[:4]
     table = Table("segment", "customers", "share", *(name.replace("_", " ") for name in columns))
     for segment in report["segments"]:
         tops = [
-            ", ".join(f"{value} {share:.0%}" for value, share in segment["top"].get(name, ())[:3]) for name in columns
+            ", ".join(f"{top['value']} {top['share']:.0%}" for top in segment["top"].get(name, ())[:3])
+            for name in columns
         ]
         table.add_row(f"{segment['id']} {segment['name']}", str(segment["size"]), f"{segment['share']:.1%}", *tops)
     out.print(table)
@@ -133,8 +127,8 @@ def show(done: Done, out: Console) -> None:
     out.print(f"{report['k']} segments: {report['choice']['reason']}")
     for gate in report["gates"]:
         verdict = "[green]holds[/]" if gate["holds"] else "[red]does not hold[/]"
-        out.print(f"gate {gate['name']}: {gate['value']:.3g} (at least {gate['threshold']:g}) {verdict}")
-    for name, reason in report["left_out"].items():
+        out.print(f"gate {gate['name']}: {gate['value']} (needed: {gate['threshold']}) {verdict}", highlight=False)
+    for name, reason in report["features"]["left_out"].items():
         out.print(f"left out {name}: {reason}", highlight=False)
     out.print(
         ("Published and active. " if done.document["published"] else "Not published. ")

@@ -49,7 +49,7 @@ def _play(scene: Stage, view: View, seconds: int, customers: int, rate: float, s
     kafka.create(s)
     view.say("training PCA + KMeans from the warehouse")
     first = _train(s, url)
-    view.say(f"published {first['model_id']} with {first['k']} segments: {first['choice']}")
+    view.say(f"published {first['model_id']} with {first['k']} segments: {first['choice']['reason']}")
     scene.start_worker()
     probe = Probe(s, context.now_micros)
     probe.start()

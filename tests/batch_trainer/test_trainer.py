@@ -15,9 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_trainer import history, published
+from batch_trainer import history
 from batch_trainer.fit import TooFewCustomers
-from batch_trainer.page import page
+from batch_trainer.page import html
+from batch_trainer.published import walk_through
+from batch_trainer.recipes import RECIPES
 from batch_trainer.source import Source
 from batch_trainer.trainer import train
 from batch_trainer.warehouse import EmptyWarehouse, WarehouseError, WarehouseUnreachable, open_warehouse
@@ -123,30 +125,30 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("recipe", ["behaviour", "article"])
 def test_a_trained_model_can_be_published_and_read_again(shop: str, recipe: str) -> None:
     with open_warehouse(shop, "thelook") as warehouse:
-        training = train(warehouse, recipe, now=NOW)
+        training = train(warehouse, RECIPES[recipe], now=NOW)
     model = from_bytes(to_bytes(training.artifact, SIGNER), Keyring([SIGNER.public]))
     assert model.id == training.model_id
-    assert training.accepted
+    assert training.publishable
     names = [segment.name for segment in model.segments]
     assert len(set(names)) == len(names)
     assert sum(segment.size for segment in model.segments) == training.report["rows"]
-    html = page(training.report)
-    assert all(segment.id in html for segment in model.segments)
-    assert len(html) < 1_000_000
-    assert "http://" not in html
-    assert "https://" not in html
+    document = html(training.report)
+    assert all(segment.id in document for segment in model.segments)
+    assert len(document) < 1_000_000
+    assert "http://" not in document
+    assert "https://" not in document
 
 
 def test_the_invented_shop_has_a_structure_that_the_trainer_finds(shop: str) -> None:
     with open_warehouse(shop, "thelook") as warehouse:
-        report = train(warehouse, "behaviour", now=NOW).report
+        report = train(warehouse, RECIPES["behaviour"], now=NOW).report
     assert report["choice"]["stable"] is True
 
 
 def test_the_model_is_the_same_on_one_thread_and_on_two(shop: str) -> None:
     code = (
-        "from batch_trainer.trainer import train; from batch_trainer.warehouse import open_warehouse;"
-        f"print(train(open_warehouse({shop!r}, 'thelook'), 'behaviour', now={NOW}).model_id)"
+        "from batch_trainer.recipes import RECIPES; from batch_trainer.trainer import train; from batch_trainer.warehouse import open_warehouse;"
+        f"print(train(open_warehouse({shop!r}, 'thelook'), RECIPES['behaviour'], now={NOW}).model_id)"
     )
     ids = {
         subprocess.run(
@@ -163,13 +165,13 @@ def test_the_model_is_the_same_on_one_thread_and_on_two(shop: str) -> None:
 
 def test_ids_and_names_stay_over_a_retrain(shop: str) -> None:
     with open_warehouse(shop, "thelook") as warehouse:
-        first = train(warehouse, "behaviour", now=NOW)
+        first = train(warehouse, RECIPES["behaviour"], now=NOW)
         previous = from_bytes(to_bytes(first.artifact, SIGNER), Keyring([SIGNER.public]))
-        second = train(warehouse, "behaviour", now=NOW + 1, previous=previous)
+        second = train(warehouse, RECIPES["behaviour"], now=NOW + 1, previous=previous)
     assert [(s.id, s.name) for s in second.artifact.segments] == [(s.id, s.name) for s in first.artifact.segments]
     assert second.artifact.parent == first.model_id
     with open_warehouse(shop, "thelook") as warehouse:
-        third = train(warehouse, "behaviour", now=NOW + 2, previous=previous, k=7)
+        third = train(warehouse, RECIPES["behaviour"], now=NOW + 2, previous=previous, k=7)
     used = {s.id for s in first.artifact.segments}
     fresh = {s.id for s in third.artifact.segments} - used
     assert fresh
@@ -183,8 +185,7 @@ def test_the_walk_through_as_published_is_found_again() -> None:
     expected = json.loads((DATA / "reference" / "reference.json").read_text())["expected"]
     with open_warehouse("duckdb://", "thelook_parquet", {"dir": str(directory)}) as warehouse:
         customers = warehouse.facts()
-        assert published.applies(customers, warehouse.known)
-    found = published.run(customers, 222)
+        found = walk_through(warehouse, customers, lambda k: None)
     assert found["rows"] == expected["rows"]
     assert found["explained_variance"] == pytest.approx(expected["evr"], rel=1e-9)
     assert found["sse"] == pytest.approx(expected["sse_by_k_ninit10"], rel=1e-3)
@@ -225,7 +226,7 @@ def test_fewer_customers_than_segments_is_said() -> None:
         open_warehouse("duckdb://", Source(name="tiny", relations={"orders": rows})) as warehouse,
         pytest.raises(TooFewCustomers, match="2 customers"),
     ):
-        train(warehouse, "behaviour", now=NOW)
+        train(warehouse, RECIPES["behaviour"], now=NOW)
 
 
 def test_features_that_a_source_cannot_give_are_left_out_and_told() -> None:
@@ -234,9 +235,9 @@ def test_features_that_a_source_cannot_give_are_left_out_and_told() -> None:
         for n in range(200)
     )
     with open_warehouse("duckdb://", Source(name="plain", relations={"orders": rows})) as warehouse:
-        training = train(warehouse, "behaviour", now=NOW, k=3)
+        training = train(warehouse, RECIPES["behaviour"], now=NOW, k=3)
     assert [c.feature for c in training.artifact.spec.columns] == ["orders", "gross_spend", "average_order_value"]
-    assert {"categories", "return_rate", "age"} <= training.report["left_out"].keys()
-    assert all(training.report["left_out"].values())
-    assert not training.accepted, "40 customers are too few to publish"
+    assert {"categories", "return_rate", "age"} <= training.report["features"]["left_out"].keys()
+    assert all(training.report["features"]["left_out"].values())
+    assert not training.publishable, "40 customers are too few to publish"
     assert msgspec.json.encode(training.report)
