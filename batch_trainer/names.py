@@ -45,7 +45,21 @@ _NOUNS: Final = {
 }
 _ONLY_ONE: Final = {"orders": "one-time", "placed_orders": "one-time", "categories": "single-category"}
 """The word for a low feature whose median is one."""
-_ORDER: Final = [*_ONLY_ONE.values(), *_LOW.values(), *_HIGH.values()]
+_ORDER: Final = [
+    words[feature]
+    for feature in (
+        "age",
+        "orders",
+        "placed_orders",
+        "items",
+        "gross_spend",
+        "average_order_value",
+        "categories",
+        "return_rate",
+    )
+    for words in (_ONLY_ONE, _LOW, _HIGH)
+    if feature in words
+]
 """In which words stand beside each other, so that two names cannot differ by their order alone."""
 
 

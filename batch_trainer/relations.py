@@ -18,7 +18,8 @@ from batch_trainer.source import COLUMNS, REQUIRED, WarehouseError, suggestion
 from schemas.events import EARLIEST, LATEST, MAX_ID, MAX_LINES, MAX_TEXT
 from schemas.money import MAX_MINOR
 
-_UNPRINTABLE: Final = {"duckdb": r"[\p{C}\p{Zl}\p{Zp}]|[^\P{Zs} ]", "bigquery": r"[\p{C}\p{Zl}\p{Zp}]|[^\P{Zs} ]"}
+# What str.isprintable refuses: everything but letters, marks, numbers, punctuation, symbols and the space.
+_UNPRINTABLE: Final = dict.fromkeys(("duckdb", "bigquery"), r"[^\p{L}\p{M}\p{N}\p{P}\p{S} ]")
 _CONTROL: Final = "[[:cntrl:]]"
 _MAX_QUANTITY: Final = 1e9
 _MAX_AMOUNT: Final = float(MAX_MINOR // 100)

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from sandbox.home import cache
-from sandbox.process import Identity, ServerUnavailable, ended_unless_ready, free_port, launch, wait_until
+from sandbox.process import Server, ServerUnavailable, free_port
 
 VERSION: Final = "4.3.1"
 _CLUSTER: Final = "MkU3OEVBNTcwNTJENDM2Qg"
@@ -95,18 +95,17 @@ def answers(bootstrap: str) -> bool:
     return True
 
 
-class Kafka:
-    """One broker with its data in a directory. `start` after `stop` or `kill` goes on with the same data and port."""
+class Kafka(Server):
+    """One broker, a real Apache Kafka."""
 
+    name = "Kafka"
     kind = "apache-kafka"
     difference = ""
 
     def __init__(self, directory: Path, port: int | None = None, heap: str = "512m") -> None:
-        self.directory = directory
-        self.port = port or free_port()
+        super().__init__(directory, port)
         self._controller = free_port()
         self._heap = heap
-        self.identity: Identity | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -118,14 +117,9 @@ class Kafka:
         """Settings that a worker needs on this broker."""
         return {"SEGSTREAM_KAFKA": self.bootstrap}
 
-    def start(self, deadline: float = 90.0) -> Kafka:
-        """Start the broker and wait until it answers. Raises ServerUnavailable."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        log = self.directory / "kafka.log"
-        self.identity = launch(self._command(), self.directory, log)
-        with ended_unless_ready(self.identity):
-            wait_until(lambda: answers(self.bootstrap), self.identity, "Kafka", log, deadline)
-        return self
+    def answers(self) -> bool:
+        """Whether the broker answers a metadata request."""
+        return answers(self.bootstrap)
 
     def _command(self) -> list[str]:
         classpath = f"{jars()}/*"
@@ -148,16 +142,6 @@ class Kafka:
             "kafka.Kafka",
             str(properties),
         ]
-
-    def stop(self) -> None:
-        """End the broker in good order."""
-        if self.identity is not None:
-            self.identity.end()
-
-    def kill(self) -> None:
-        """End the broker as a crash would."""
-        if self.identity is not None:
-            self.identity.kill()
 
 
 class MeshKafka(Kafka):

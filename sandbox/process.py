@@ -7,11 +7,12 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final, Self
 
 import psutil
 
@@ -85,6 +86,50 @@ def ended_unless_ready(identity: Identity) -> Iterator[None]:
     except BaseException:
         identity.kill()
         raise
+
+
+class Server(ABC):
+    """One server with its data in a directory. `start` after `stop` or `kill` goes on with the same data and port."""
+
+    name: ClassVar[str]
+    """Also the name of its log file."""
+
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        self.identity: Identity | None = None
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """What is run; prepares the directory where that is needed."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether it answers its protocol."""
+
+    @property
+    @abstractmethod
+    def environment(self) -> dict[str, str]:
+        """Settings that its clients need."""
+
+    def start(self, deadline: float = 90.0) -> Self:
+        """Start it and wait until it answers. Raises ServerUnavailable."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        log = self.directory / f"{self.name.lower()}.log"
+        self.identity = launch(self._command(), self.directory, log)
+        with ended_unless_ready(self.identity):
+            wait_until(self.answers, self.identity, self.name, log, deadline)
+        return self
+
+    def stop(self) -> None:
+        """End it in good order."""
+        if self.identity is not None:
+            self.identity.end()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self.identity is not None:
+            self.identity.kill()
 
 
 def free_port() -> int:

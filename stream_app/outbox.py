@@ -59,7 +59,11 @@ class Outbox:
         """Queue a piece of work; waits while DEPTH pieces are ahead of it."""
         self._in_flight += 1
         self._idle.clear()
-        await self._queue.put(piece)
+        try:
+            await self._queue.put(piece)
+        except asyncio.CancelledError:  # we are being stopped: this piece will be done again by whoever comes next
+            self._finished(1)
+            raise
 
     async def drain(self) -> None:
         """Wait until everything submitted is stored and acknowledged."""
@@ -100,7 +104,10 @@ class Outbox:
         for piece in group:
             piece.acknowledge()
         self._on_stored(group, stored)
-        self._in_flight -= len(group)
+        self._finished(len(group))
+
+    def _finished(self, pieces: int) -> None:
+        self._in_flight -= pieces
         if not self._in_flight:
             self._idle.set()
 

@@ -7,15 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from batch_trainer import history
 from batch_trainer.fit import TooFewCustomers
 from batch_trainer.page import html
 from batch_trainer.published import walk_through
@@ -25,92 +20,12 @@ from batch_trainer.trainer import train
 from batch_trainer.warehouse import EmptyWarehouse, WarehouseError, WarehouseUnreachable, open_warehouse
 from sandbox import warehouse as shop_warehouse
 from sandbox.shop import Shop
-from schemas.events import decode
-from schemas.features import facts
 from schemas.model import from_bytes, to_bytes
-from schemas.profile import Profile, update
 from schemas.signing import Keyring
 from tests.schemas.models import SIGNER
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 NOW = 1_790_000_000_000_000
-
-when = st.integers(0, 5).map(lambda s: f"2026-01-01 00:00:0{s}")
-orders = st.lists(
-    st.tuples(
-        st.integers(1, 4),
-        when,
-        st.sampled_from(["Complete", "Cancelled", "Returned", None]),
-        st.sampled_from([None, 1.005, 20.0]),
-    ),
-    min_size=1,
-    max_size=8,
-)
-items = st.lists(
-    st.tuples(
-        st.integers(1, 8),
-        st.sampled_from([None, "Acme", "Blue", ""]),
-        st.sampled_from([None, "Jeans", "Socks"]),
-        st.sampled_from([None, 0.0, 9.99, 12.345]),
-        st.sampled_from([None, 1, 3]),
-    ),
-    max_size=12,
-)
-users = st.lists(
-    st.tuples(
-        when, st.sampled_from([None, -1, 30, 200]), st.sampled_from([None, "", "F"]), st.sampled_from([None, "Germany"])
-    ),
-    max_size=5,
-)
-refunds = st.lists(st.tuples(st.integers(1, 10), st.integers(1, 5)), max_size=4)
-
-
-def small(path: Path, o: list[Any], i: list[Any], u: list[Any], r: list[Any]) -> Source:
-    """A shop in a DuckDB file."""
-    path.unlink(missing_ok=True)
-    with duckdb.connect(str(path)) as con:
-        con.execute(
-            "CREATE TABLE o (order_id BIGINT, user_id BIGINT, ordered_at TIMESTAMP, status VARCHAR, total DOUBLE)"
-        )
-        con.execute(
-            "CREATE TABLE i (order_id BIGINT, item_id BIGINT, brand VARCHAR, category VARCHAR, price DOUBLE, quantity INTEGER)"
-        )
-        con.execute(
-            "CREATE TABLE u (user_id BIGINT, signed_up_at TIMESTAMP, age BIGINT, gender VARCHAR, country VARCHAR)"
-        )
-        con.execute(
-            "CREATE TABLE r (refund_id BIGINT, order_id BIGINT, user_id BIGINT, refunded_at TIMESTAMP, amount DOUBLE)"
-        )
-        con.executemany("INSERT INTO o VALUES (?, ?, ?, ?, ?)", [(n + 1, *row) for n, row in enumerate(o)])
-        known = [(row[0], n + 1, *row[1:]) for n, row in enumerate(i) if row[0] <= len(o)]
-        if known:
-            con.executemany("INSERT INTO i VALUES (?, ?, ?, ?, ?, ?)", known)
-        if u:
-            con.executemany("INSERT INTO u VALUES (?, ?, ?, ?, ?)", [(n + 1, *row) for n, row in enumerate(u)])
-        if r:
-            rows = [
-                (n + 1, order, o[order - 1][0] if order <= len(o) else user, "2026-01-02", None)
-                for n, (order, user) in enumerate(r)
-            ]
-            con.executemany("INSERT INTO r VALUES (?, ?, ?, ?, ?)", rows)
-    tables = {"orders": "o", "order_items": "i", "customers": "u", "refunds": "r"}
-    return Source(name="small", relations={name: f"SELECT * FROM {table}" for name, table in tables.items()})
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(orders, items, users, refunds)
-def test_history_folded_as_events_gives_the_warehouses_facts(
-    tmp_path: Path, o: list[Any], i: list[Any], u: list[Any], r: list[Any]
-) -> None:
-    source = small(tmp_path / "small.duckdb", o, i, u, r)
-    with open_warehouse(f"duckdb:///{tmp_path}/small.duckdb", source) as warehouse:
-        known = warehouse.facts()
-        profiles: dict[str, Profile] = {}
-        for _, key, value, _ in history.events(warehouse):
-            update(profiles.setdefault(key.decode(), Profile()), decode(key, value))
-    assert {user: facts(profile) for user, profile in profiles.items()} == dict(
-        zip(known.user_ids, known.facts, strict=True)
-    )
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def artifact(spec: FeatureSpec = BEHAVIOUR, *, shift: float = 0.0, hysteresis: f
         bias=(0.1 + shift, -0.2),
         numbers=numbers,
         categories=categories,
-        centroids=((0.5, 0.5), (1.5, 2.5), (2.5, 5.0)),
+        centroids=((3.3, 7.9), (4.5, 9.7), (5.5, 11.0)),
         hysteresis=hysteresis,
         segments=tuple(Segment(id=f"s{i}", name=f"Segment {i}", size=1, share=1 / 3) for i in (1, 2, 3)),
         explained_variance=(0.6, 0.3),

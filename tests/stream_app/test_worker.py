@@ -103,7 +103,7 @@ def test_a_published_model_is_used_by_every_worker_within_six_seconds(shop: Inst
         worker.wait_ready()
     shop.caught_up()
     before = {user_id: c.segment for user_id, c in shop.state().items()}
-    second = shop.publish(shift=0.6)
+    second = shop.publish(shift=-1.0)
     begun = time.monotonic()
     wait_for(lambda: all(w.ready().get("model_id") == second.id for w in workers), "both use the new model", 6)
     wait_for(lambda: all(w.ready().get("migrated_to") == second.id for w in workers), "every customer is moved", 20)
@@ -124,7 +124,7 @@ def test_an_artifact_that_cannot_be_trusted_leaves_the_old_model_in_place(shop: 
 
     one = shop.prepare()
     worker = shop.worker().wait_ready()
-    data = to_bytes(artifact(shift=0.6), SIGNER)
+    data = to_bytes(artifact(shift=-1.0), SIGNER)
     stored = {"unsigned": data.split(b"\n", 1)[1], "truncated": data[:-200], "missing": b"x"}[bad]
     shop.registry.publish("m-000000000bad", stored, at=1, by="test")
     if bad == "missing":
@@ -136,15 +136,16 @@ def test_an_artifact_that_cannot_be_trusted_leaves_the_old_model_in_place(shop: 
     shop.assert_exact(one)
 
 
-def test_redis_away_for_a_while_delays_only_the_projection(shop: Installation, own_redis: Redis) -> None:
+def test_redis_away_for_half_a_minute_delays_only_the_projection(shop: Installation, own_redis: Redis) -> None:
     one = shop.prepare()
     worker = shop.worker().wait_ready()
-    load = threading.Thread(target=shop.produce, args=(orders(30_000, 1500), 1500))
+    rate = 1500
+    load = threading.Thread(target=shop.produce, args=(orders(40 * rate, 1500), rate))
     load.start()
-    processed(worker, 3_000)
+    processed(worker, 2 * rate)
     own_redis.stop()
     at = worker.metric("segstream_events_total")
-    processed(worker, int(at) + 10_000)
+    processed(worker, int(at) + 30 * rate)
     assert worker.ready()["ready"] is True
     assert any("redis" in text for text in worker.ready()["degraded"])
     own_redis.start()
