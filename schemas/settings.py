@@ -30,9 +30,6 @@ class Settings(BaseSettings):
         "",
         description="Public keys (base64, comma-separated) whose models are accepted. Unset: the public key file in home.",
     )
-    lane: Literal["chunk"] = Field(
-        "chunk", description="How records reach the agent: one Faust message per fetched chunk."
-    )
     producer_max_batch_size: int = Field(
         262_144,
         ge=1,
