@@ -6,9 +6,10 @@ from typing import Final
 
 import msgspec
 
-from schemas.profile import Order, Profile
+from schemas import topics
+from schemas.profile import Profile
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _NOWHERE: Final = -1
 
 
@@ -16,98 +17,56 @@ class UnreadableState(ValueError):
     """A record of the changelog that this version cannot read: stop, and do not overwrite it."""
 
 
-class Customer:
-    """The state behind one user id. Changed in place by its single owner, the partition's worker."""
+class Customer(msgspec.Struct, array_like=True, gc=False):
+    """The state behind one user id, stored as it stands here. Changed in place by its single owner, the partition's worker."""
 
-    __slots__ = ("applied", "margin", "model_id", "nearest", "profile", "revision", "segment", "sequence")
-
-    def __init__(self) -> None:
-        self.profile = Profile()
-        self.segment: str | None = None
-        """The segment she is in (a stable id), None before the first decision."""
-        self.nearest: str | None = None
-        """The segment of the nearest centroid; differs from `segment` only within the hysteresis."""
-        self.margin = 0.0
-        """Distance to the boundary of `nearest`, model units."""
-        self.model_id = ""
-        self.sequence = 0
-        """Counts her segment changes, without gaps."""
-        self.revision = 0
-        """Counts everything that was done to this state."""
-        self.applied = [_NOWHERE, _NOWHERE]
-        """The fence: last applied offset of her partition of each source, in the order of `topics.INPUTS`."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Customer) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
-
-    __hash__ = None  # type: ignore[assignment]
+    format: int = FORMAT
+    applied: list[int] = msgspec.field(default_factory=lambda: [_NOWHERE] * len(topics.INPUTS))
+    """The fence: last applied offset of her partition of each source, in the order of `topics.INPUTS`."""
+    revision: int = 0
+    """Counts everything that was done to this state."""
+    sequence: int = 0
+    """Counts her segment changes, without gaps."""
+    model_id: str = ""
+    """The model that decided her last."""
+    segment: str | None = None
+    """The segment she is in (a stable id), None before the first decision."""
+    nearest: str | None = None
+    """The segment of the nearest centroid; differs from `segment` only within the hysteresis."""
+    margin: float = 0.0
+    """Distance to the boundary of `nearest`, model units."""
+    profile: Profile = msgspec.field(default_factory=Profile)
 
 
-class _Stored(msgspec.Struct, array_like=True):
-    format: int
-    applied: list[int]
-    revision: int
-    sequence: int
-    model_id: str
-    segment: str | None
-    nearest: str | None
-    margin: float
-    event_time: int
-    signed_up_at: int | None
-    traits: dict[str, tuple[int, str | int]]
-    orders: dict[str, Order]
+to_bytes: Final = msgspec.msgpack.Encoder().encode
+"""The customer as one changelog record."""
 
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Stored).decode
-
-
-def to_bytes(customer: Customer) -> bytes:
-    """The customer as one changelog record."""
-    profile = customer.profile
-    return _encode(
-        _Stored(
-            FORMAT,
-            customer.applied,
-            customer.revision,
-            customer.sequence,
-            customer.model_id,
-            customer.segment,
-            customer.nearest,
-            customer.margin,
-            profile.event_time,
-            profile.signed_up_at,
-            profile.traits,
-            profile.orders,
-        )
-    )
+_decode = msgspec.msgpack.Decoder(Customer).decode
 
 
 def from_bytes(data: bytes) -> Customer:
     """The customer of a changelog record.
 
-    Raises UnreadableState where the record is not ours or of a later format.
+    Raises UnreadableState where the record is not ours or of another format.
 
     >>> from_bytes(to_bytes(Customer())) == Customer()
     True
     """
     try:
-        stored = _decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise UnreadableState(
-            f"not a customer record ({error}); is another application writing to this changelog?"
-        ) from error
-    if stored.format != FORMAT or len(stored.applied) != len(Customer().applied):
-        raise UnreadableState(f"customer record of format {stored.format}; this version reads format {FORMAT}")
-    customer = Customer()
-    customer.profile = Profile(stored.signed_up_at, stored.event_time, stored.traits, stored.orders)
-    customer.applied = stored.applied
-    customer.revision = stored.revision
-    customer.sequence = stored.sequence
-    customer.model_id = stored.model_id
-    customer.segment = stored.segment
-    customer.nearest = stored.nearest
-    customer.margin = stored.margin
+        customer = _decode(data)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise UnreadableState(f"not a customer record ({error}){_hint(data)}") from error
+    if customer.format != FORMAT or len(customer.applied) != len(topics.INPUTS):
+        raise UnreadableState(f"customer record of format {customer.format}; this version reads format {FORMAT}")
     return customer
+
+
+def _hint(data: bytes) -> str:
+    """Why a record may be unreadable: of an earlier format, or a stranger's."""
+    try:
+        first = msgspec.msgpack.decode(data)[0]
+    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, LookupError):
+        first = None
+    if isinstance(first, int) and 0 < first < FORMAT:
+        return f"; it is of format {first}, this version reads {FORMAT}: delete the changelog topic, `segstream topics create`, `segstream replay`"
+    return "; is another application writing to this changelog?"

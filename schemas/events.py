@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.money import to_minor
+from schemas.money import MAX_MINOR, to_minor
 from schemas.times import EPOCH, to_micros
 
 MAX_ID: Final = 200
@@ -16,6 +16,8 @@ MAX_LINES: Final = 2000
 """The most product lines we accept in one order."""
 MAX_TEXT: Final = 200
 """Longer brands, categories and traits are cut to this many characters."""
+SEPARATOR: Final = "\x1f"
+"""Stands between the labels we keep; within a label it is read as a space."""
 MAX_BYTES: Final = 1_000_000
 """The largest message we read, in bytes."""
 EARLIEST: Final = 0
@@ -29,28 +31,20 @@ class InvalidEvent(ValueError):
     """A message that cannot be used: goes to the dead letters, with this reason."""
 
 
-class Line(msgspec.Struct, frozen=True, array_like=True):
-    """One product line of an order: what was chosen and at what price (minor units, per piece)."""
-
-    brand: str | None
-    category: str | None
-    price: int
-    quantity: int
-
-
-class OrderCompleted(msgspec.Struct, frozen=True):
-    """A customer has ordered."""
+class OrderCompleted(msgspec.Struct, frozen=True, gc=False):
+    """A customer has ordered; the total is in minor units, `brands` and `categories` are those of the product lines, in order."""
 
     user_id: str
     order_id: str
     at: int
     total: int
-    lines: tuple[Line, ...]
+    brands: tuple[str | None, ...]
+    categories: tuple[str | None, ...]
     event_id: str
     replay: bool
 
 
-class OrderCancelled(msgspec.Struct, frozen=True):
+class OrderCancelled(msgspec.Struct, frozen=True, gc=False):
     """An order will not be fulfilled."""
 
     user_id: str
@@ -60,7 +54,7 @@ class OrderCancelled(msgspec.Struct, frozen=True):
     replay: bool
 
 
-class OrderRefunded(msgspec.Struct, frozen=True):
+class OrderRefunded(msgspec.Struct, frozen=True, gc=False):
     """An order was returned, in whole or in part."""
 
     user_id: str
@@ -72,7 +66,7 @@ class OrderRefunded(msgspec.Struct, frozen=True):
     replay: bool
 
 
-class SignedUp(msgspec.Struct, frozen=True):
+class SignedUp(msgspec.Struct, frozen=True, gc=False):
     """Someone has become known to the shop."""
 
     user_id: str
@@ -82,7 +76,7 @@ class SignedUp(msgspec.Struct, frozen=True):
     replay: bool
 
 
-class Identified(msgspec.Struct, frozen=True):
+class Identified(msgspec.Struct, frozen=True, gc=False):
     """The shop has learnt something about a customer."""
 
     user_id: str
@@ -98,38 +92,51 @@ _Amount = int | float | str | None
 _Text = str | int | float | bool | None
 
 
-class _Product(msgspec.Struct):
+class _Chosen(msgspec.Struct, gc=False):
     brand: _Text = None
     category: _Text = None
+
+
+class _Priced(msgspec.Struct, gc=False):
     price: _Amount = None
     quantity: _Amount = None
 
 
-class _Properties(msgspec.Struct):
+class _Basket(msgspec.Struct, gc=False):
+    products: list[_Priced] | None = None
+
+
+class _Cost(msgspec.Struct, gc=False):
+    """What is read only of an order that states no total."""
+
+    properties: _Basket | None = None
+
+
+class _Properties(msgspec.Struct, gc=False):
     order_id: str | int | None = None
     refund_id: str | int | None = None
     total: _Amount = None
     revenue: _Amount = None
-    products: list[_Product] | None = None
+    products: list[_Chosen] | None = None
     age: _Text = None
     gender: _Text = None
     country: _Text = None
     traffic_source: _Text = None
 
 
-class _Traits(msgspec.Struct):
+class _Traits(msgspec.Struct, gc=False):
     age: _Text = None
     gender: _Text = None
     country: _Text = None
     traffic_source: _Text = None
 
 
-class _Context(msgspec.Struct):
+class _Context(msgspec.Struct, gc=False):
     replay: bool | None = None
     traits: _Traits | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     type: str
     timestamp: datetime
     userId: str | int | None = None
@@ -141,6 +148,7 @@ class _Message(msgspec.Struct):
 
 
 _read = msgspec.json.Decoder(_Message).decode
+_read_cost = msgspec.json.Decoder(_Cost).decode
 _NO_PROPERTIES = _Properties()
 
 
@@ -168,14 +176,14 @@ def decode(key: bytes | None, value: bytes | None) -> Event:
         user_id = _identifier("userId", message.userId)
         if key is not None and key != user_id.encode():
             raise InvalidEvent(f"the record's key {key[:80]!r} is not the userId {user_id!r}; both must be the same")
-        return _normalise(message, user_id, _moment(message.timestamp))
+        return _normalise(message, value, user_id, _moment(message.timestamp))
     except InvalidEvent:
         raise
     except (ValueError, OverflowError) as error:
         raise InvalidEvent(str(error)) from error
 
 
-def _normalise(message: _Message, user_id: str, at: int) -> Event:
+def _normalise(message: _Message, value: bytes, user_id: str, at: int) -> Event:
     event_id = message.messageId or ""
     context = message.context
     replay = context is not None and context.replay is True
@@ -186,10 +194,14 @@ def _normalise(message: _Message, user_id: str, at: int) -> Event:
         raise InvalidEvent(f"type {message.type[:80]!r} is not used here; expected 'track' or 'identify'")
     name = message.event
     if name == "Order Completed":
-        lines = _lines(properties.products)
+        products = properties.products or []
+        if len(products) > MAX_LINES:
+            raise InvalidEvent(f"products has {len(products)} lines; the most accepted are {MAX_LINES}")
         total = properties.total if properties.total is not None else properties.revenue
-        minor = sum(line.price * line.quantity for line in lines) if total is None else _minor("total", total)
-        return OrderCompleted(user_id, _order_id(properties), at, minor, lines, event_id, replay)
+        minor = _cost(value) if total is None else _minor("total", total)
+        brands = _labels([product.brand for product in products])
+        categories = _labels([product.category for product in products])
+        return OrderCompleted(user_id, _order_id(properties), at, minor, brands, categories, event_id, replay)
     if name == "Order Cancelled":
         return OrderCancelled(user_id, _order_id(properties), at, event_id, replay)
     if name == "Order Refunded":
@@ -237,20 +249,27 @@ def _minor(field: str, value: int | float | str) -> int:
         raise InvalidEvent(f"{field}: {str(value)[:80]!r} is not an amount we can use ({str(error)[:120]})") from error
 
 
-def _lines(products: list[_Product] | None) -> tuple[Line, ...]:
-    if not products:
-        return ()
-    if len(products) > MAX_LINES:
-        raise InvalidEvent(f"products has {len(products)} lines; the most accepted are {MAX_LINES}")
+def _labels(found: list[_Text]) -> tuple[str | None, ...]:
     return tuple(
-        Line(
-            _text(product.brand),
-            _text(product.category),
-            0 if product.price is None else _minor("products[].price", product.price),
-            1 if product.quantity is None else _quantity(product.quantity),
-        )
-        for product in products
+        [
+            label if label.__class__ is str and 0 < len(label) <= MAX_TEXT and SEPARATOR not in label else _text(label)
+            for label in found
+        ]
     )
+
+
+def _cost(value: bytes) -> int:
+    """What the products of an order cost that states no total, minor units."""
+    properties = _read_cost(value).properties
+    products = properties.products if properties is not None else None
+    minor = sum(
+        (0 if product.price is None else _minor("products[].price", product.price))
+        * (1 if product.quantity is None else _quantity(product.quantity))
+        for product in products or ()
+    )
+    if not -MAX_MINOR <= minor <= MAX_MINOR:
+        raise InvalidEvent(f"the products cost {minor // 100}, beyond the largest amount accepted, {MAX_MINOR // 100}")
+    return minor
 
 
 def _quantity(value: int | float | str) -> int:
@@ -268,6 +287,8 @@ def _text(value: str | int | float | bool | None) -> str | None:
     if value is None:
         return None
     text = value if type(value) is str else str(value)
+    if SEPARATOR in text:
+        text = text.replace(SEPARATOR, " ")
     return text[:MAX_TEXT] or None
 
 

@@ -1,7 +1,7 @@
 """From what is known of a customer to numbers, by a named feature spec: each formula is written once, here.
 
-`Facts` are the exact, integer-or-text primitives that both sides can count: the stream from a profile, the warehouse by SQL. Every
-formula takes Facts, so that stream and warehouse cannot disagree on it.
+`Facts` are the exact, integer-or-text primitives that both sides can count: the stream in a profile, the warehouse by SQL. Every
+formula reads these and nothing else (`Countable`), so that stream and warehouse cannot disagree on it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
-
-from schemas.profile import Profile
 
 UNKNOWN: Final = "(unknown)"
 """The label of a category that is not known."""
@@ -44,22 +42,50 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     """Most frequent category, likewise."""
 
 
-def facts(profile: Profile) -> Facts:
-    """The facts that a profile holds."""
-    traits = profile.traits
+class Countable(Protocol):
+    """Whatever has the attributes of Facts: Facts themselves, or a `schemas.profile.Profile` that counts them as it goes."""
+
+    @property
+    def placed_orders(self) -> int: ...
+    @property
+    def orders(self) -> int: ...
+    @property
+    def items(self) -> int: ...
+    @property
+    def spend(self) -> int: ...
+    @property
+    def categories(self) -> int: ...
+    @property
+    def returned_orders(self) -> int: ...
+    @property
+    def age(self) -> int | None: ...
+    @property
+    def gender(self) -> str | None: ...
+    @property
+    def country(self) -> str | None: ...
+    @property
+    def traffic_source(self) -> str | None: ...
+    @property
+    def brand(self) -> str | None: ...
+    @property
+    def category(self) -> str | None: ...
+
+
+def facts(known: Countable) -> Facts:
+    """The facts that a profile holds now."""
     return Facts(
-        profile.placed,
-        profile.sales,
-        profile.items,
-        profile.spend,
-        profile.categories.distinct,
-        profile.returns,
-        traits["age"][1] if "age" in traits else None,  # type: ignore[arg-type]
-        traits["gender"][1] if "gender" in traits else None,  # type: ignore[arg-type]
-        traits["country"][1] if "country" in traits else None,  # type: ignore[arg-type]
-        traits["traffic_source"][1] if "traffic_source" in traits else None,  # type: ignore[arg-type]
-        profile.brands.top,
-        profile.categories.top,
+        known.placed_orders,
+        known.orders,
+        known.items,
+        known.spend,
+        known.categories,
+        known.returned_orders,
+        known.age,
+        known.gender,
+        known.country,
+        known.traffic_source,
+        known.brand,
+        known.category,
     )
 
 
@@ -70,7 +96,7 @@ class Feature(msgspec.Struct, frozen=True):
     label: str
     kind: Literal["number", "category"]
     needs: tuple[str, ...]
-    formula: Callable[[Facts], float | str | None]
+    formula: Callable[[Countable], float | str | None]
     unit: str = ""
     version: int = 1
 
@@ -175,29 +201,35 @@ ARTICLE: Final = FeatureSpec(
 SPECS: Final = {spec.name: spec for spec in (BEHAVIOUR, ARTICLE)}
 
 
+def _log1p(value: float) -> float:
+    return math.log1p(value) if value > 0.0 else 0.0  # spend below zero (corrections) counts as none
+
+
+TRANSFORMS: Final[dict[str, Callable[[float], float]]] = {"identity": float, "log1p": _log1p}
+"""Transform -> a feature's value as it enters the distance. One implementation for all: numpy's log1p differs from math's in the last bit."""
+
+
 def transformed(transform: str, value: float) -> float:
-    """A feature's value as it enters the distance. One implementation for all: numpy's log1p differs from math's in the last bit.
+    """A feature's value as it enters the distance.
 
     >>> transformed("identity", 3.0), transformed("log1p", 0.0)
     (3.0, 0.0)
     """
-    if transform == "log1p":
-        return math.log1p(value) if value > 0.0 else 0.0  # spend below zero (corrections) counts as none
-    return value
+    return TRANSFORMS[transform](value)
 
 
-def number(name: str, known: Facts) -> float | None:
+def number(name: str, known: Countable) -> float | None:
     """A numeric feature in raw units; None where it is not known."""
     return FEATURES[name].formula(known)  # type: ignore[return-value]
 
 
-def label(name: str, known: Facts) -> str:
+def label(name: str, known: Countable) -> str:
     """A categorical feature; `(unknown)` where it is not known."""
     value = FEATURES[name].formula(known)
     return UNKNOWN if value is None else value  # type: ignore[return-value]
 
 
-def raw(names: Sequence[str], known: Facts) -> dict[str, float | str | None]:
+def raw(names: Sequence[str], known: Countable) -> dict[str, float | str | None]:
     """Features by name, in raw units, as people read them.
 
     >>> raw(("orders", "average_order_value"), Facts(orders=2, spend=3000))

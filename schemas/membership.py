@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,16 +44,30 @@ def sizes_key(prefix: str) -> str:
     return f"{prefix}sizes"
 
 
+FIELDS: Final = tuple(name for name in Membership.__struct_fields__ if name != "user_id")
+"""The fields of the Redis hash, in order."""
+
+
+def to_values(membership: Membership) -> list[str]:
+    """The values of the Redis hash, in the order of FIELDS."""
+    m = membership
+    return [
+        m.segment,
+        m.name,
+        m.nearest,
+        repr(m.margin),
+        m.model_id,
+        str(m.sequence),
+        str(m.revision),
+        m.event_time,
+        m.projected_at,
+        _encode(m.features).decode(),
+    ]
+
+
 def to_fields(membership: Membership) -> dict[str, str]:
-    """The fields of the Redis hash."""
-    fields = {
-        name: str(getattr(membership, name))
-        for name in membership.__struct_fields__
-        if name not in ("user_id", "features")
-    }
-    fields["margin"] = repr(membership.margin)
-    fields["features"] = msgspec.json.encode(membership.features).decode()
-    return fields
+    """The Redis hash."""
+    return dict(zip(FIELDS, to_values(membership), strict=True))
 
 
 def from_fields(user_id: str, fields: Mapping[bytes, bytes]) -> Membership:

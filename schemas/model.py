@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from schemas.features import FEATURES, UNKNOWN, Facts, FeatureSpec, transformed
+from schemas import scoring
+from schemas.features import FEATURES, TRANSFORMS, Countable, Facts, FeatureSpec, label, number
 from schemas.signing import BadSignature, Keyring, Signer
 
 FORMAT: Final = 1
@@ -128,99 +129,65 @@ class Model:
             dict.fromkeys([c.feature for c in artifact.spec.columns] + list(artifact.spec.profile))
         )
         self.population = FEATURES[artifact.spec.population].formula
-        self._bias = list(artifact.bias)
-        self._dimensions = range(len(artifact.bias))
-        self._numbers: list[tuple[Callable[[Facts], Any], str, float, list[float]]] = [
-            (FEATURES[t.feature].formula, t.transform, t.default, list(t.weights)) for t in artifact.numbers
-        ]
-        self._categories: list[tuple[Callable[[Facts], Any], dict[str, list[float]], list[float]]] = [
-            (FEATURES[t.feature].formula, {value: list(row) for value, row in t.table.items()}, list(t.unseen))
-            for t in artifact.categories
-        ]
-        self._centroids = [list(row) for row in artifact.centroids]
+        self._centroids = artifact.centroids
         self._gaps = [[2.0 * math.sqrt(_squared(a, b)) for b in self._centroids] for a in self._centroids]
-        self._index = {segment.id: i for i, segment in enumerate(artifact.segments)}
+        self._others = [[(i, gap) for i, gap in enumerate(gaps) if i != j] for j, gaps in enumerate(self._gaps)]
+        self._ids = [segment.id for segment in artifact.segments]
+        self._index = {name: i for i, name in enumerate(self._ids)}
+        self._project, self._distances = scoring.compiled(
+            artifact.bias, artifact.numbers, artifact.categories, artifact.centroids
+        )
 
-    def is_prospect(self, known: Facts) -> bool:
+    def is_prospect(self, known: Countable) -> bool:
         """Whether the customer has nothing yet that could be segmented."""
         return not self.population(known)
 
-    def project(self, known: Facts) -> list[float]:
+    def project(self, known: Countable) -> list[float]:
         """The customer's place in model space, shape (d,)."""
-        z = self._bias[:]
-        dimensions = self._dimensions
-        for formula, transform, default, weights in self._numbers:
-            value = formula(known)
-            x = default if value is None else transformed(transform, value)
-            for d in dimensions:
-                z[d] += weights[d] * x
-        for formula, table, unseen in self._categories:
-            value = formula(known)
-            row = table.get(UNKNOWN if value is None else value, unseen)
-            for d in dimensions:
-                z[d] += row[d]
-        return z
+        return list(self._project(known))
 
-    def score(self, known: Facts) -> Assignment:
+    def score(self, known: Countable) -> Assignment:
         """The nearest centroid of one customer."""
-        return self._assign(self._distances(self.project(known)))
+        return self._assign(self._distances(known))
 
-    def assign(self, known: Facts, current: str | None) -> tuple[str, str, float, float]:
+    def assign(self, known: Countable, current: str | None) -> tuple[str, str, float, float]:
         """Segment id, id of the nearest centroid, margin and distance, given the segment she is in.
 
         With hysteresis h > 0 she leaves `current` only when she is further than h beyond the bisecting plane.
         """
         if not self.population(known):
             return PROSPECT, PROSPECT, 0.0, 0.0
-        d2 = self._distances(self.project(known))
+        d2 = self._distances(known)
         nearest, margin, distance = self._assign(d2)
-        nearest_id = self.segments[nearest].id
+        nearest_id = self._ids[nearest]
         if self.hysteresis > 0.0 and current is not None and current != nearest_id:
             here = self._index.get(current)
             if here is not None and (d2[here] - d2[nearest]) / self._gaps[here][nearest] <= self.hysteresis:
                 return current, nearest_id, margin, distance
         return nearest_id, nearest_id, margin, distance
 
-    def distances(self, known: Facts) -> list[float]:
+    def distances(self, known: Countable) -> list[float]:
         """Distance of one customer to every centroid, shape (k,), model units."""
-        return [math.sqrt(d2) for d2 in self._distances(self.project(known))]
+        return [math.sqrt(d2) for d2 in self._distances(known)]
 
-    def _distances(self, z: list[float]) -> list[float]:
-        dimensions = self._dimensions
-        d2 = []
-        for centroid in self._centroids:
-            total = 0.0
-            for d in dimensions:
-                difference = z[d] - centroid[d]
-                total += difference * difference
-            d2.append(total)
-        return d2
-
-    def _assign(self, d2: list[float]) -> Assignment:
-        nearest = 0
-        best = d2[0]
-        for i in range(1, len(d2)):
-            if d2[i] < best:
-                nearest, best = i, d2[i]
-        margin = math.inf
-        gaps = self._gaps[nearest]
-        for i, other in enumerate(d2):
-            if i != nearest:
-                margin = min(margin, (other - best) / gaps[i])
-        return Assignment(nearest, margin if margin < math.inf else 0.0, math.sqrt(best))
+    def _assign(self, d2: Sequence[float]) -> Assignment:
+        best = min(d2)
+        nearest = d2.index(best)  # the first of equals
+        margin = min([(d2[i] - best) / gap for i, gap in self._others[nearest]], default=0.0)
+        return Assignment(nearest, margin, math.sqrt(best))
 
     def project_many(self, rows: Sequence[Facts]) -> npt.NDArray[np.float64]:
         """The customers' places in model space, shape (n, d)."""
-        z = np.tile(np.array(self._bias), (len(rows), 1))
-        for formula, transform, default, weights in self._numbers:
-            x = np.array(
-                [default if (v := formula(known)) is None else transformed(transform, v) for known in rows], dtype=float
-            )
-            for d in self._dimensions:
-                z[:, d] += weights[d] * x
-        for formula, table, unseen in self._categories:
-            values = [table.get(UNKNOWN if (v := formula(known)) is None else v, unseen) for known in rows]
-            z += np.array(values, dtype=float).reshape(len(rows), len(self._bias))
+        z = np.tile(np.array(self.artifact.bias), (len(rows), 1))
+        for term in self.artifact.numbers:
+            transform = TRANSFORMS[term.transform]
+            values = [number(term.feature, known) for known in rows]
+            x = np.array([term.default if value is None else transform(value) for value in values], dtype=float)
+            for d, weight in enumerate(term.weights):
+                z[:, d] += weight * x
+        for category in self.artifact.categories:
+            found = [category.table.get(label(category.feature, known), category.unseen) for known in rows]
+            z += np.array(found, dtype=float).reshape(z.shape)
         return z
 
     def score_many(
@@ -230,8 +197,8 @@ class Model:
         z = self.project_many(rows)
         d2 = np.zeros((len(rows), len(self._centroids)))
         for i, centroid in enumerate(self._centroids):
-            for d in self._dimensions:
-                difference = z[:, d] - centroid[d]
+            for d, value in enumerate(centroid):
+                difference = z[:, d] - value
                 d2[:, i] += difference * difference
         nearest = d2.argmin(axis=1)  # the first of equals, as in `_assign`
         best = d2[np.arange(len(rows)), nearest]

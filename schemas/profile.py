@@ -1,35 +1,38 @@
 """What we remember of one customer: a function of the *set* of her events, whatever order or however often they came.
 
-Every order is kept under its id, so that a duplicate changes nothing and a correction replaces. Where two messages about the
-same order differ, the greater by (time, total, lines) counts, so that the order of arrival cannot matter. Traits are
-registers in which the latest (time, value) wins. Sums and counts are derived and kept up to date, never stored.
+The latest orders are kept under their ids, so that a duplicate changes nothing and a correction replaces. Where two messages about the
+same order differ, the greater by (time, total, lines) counts, so that the order of arrival cannot matter. Traits are registers in which
+the latest (time, value) wins.
+
+A profile is bounded: beyond the `KEPT` orders that were heard of last, older ones are settled into sums. An order is settled by the last
+time anything was heard of it, so that whatever comes later than the horizon is news, and only what lies before it can no longer be told
+from a repetition.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
 import msgspec
 
-from schemas.events import Event, OrderCancelled, OrderCompleted, OrderRefunded, SignedUp
+from schemas import lines, orders
+from schemas.events import TRAITS, Event, OrderCancelled, OrderCompleted, OrderRefunded, SignedUp
+from schemas.lines import SOUGHT, Labels
+from schemas.orders import CANCELLED, PLACED, RETURNED, Order
 
-PLACED: Final = 1
-CANCELLED: Final = 2
-RETURNED: Final = 4
+KEPT: Final = 200
+"""Orders of a customer that are remembered one by one."""
+SLACK: Final = 50
+"""Further orders before the oldest are settled, all at once."""
 
-Label = str | None
-Choice = tuple[Label, Label]
-"""Brand and category of one product line."""
-
-
-class Order(msgspec.Struct, frozen=True, array_like=True):
-    """What we keep of one order: when, how much (minor units), what was chosen, and what became of it."""
-
-    flags: int
-    at: int = 0
-    total: int = 0
-    lines: tuple[Choice, ...] = ()
+Place = tuple[int, str, int]
+"""Order time, order id, line: which of two choices was made later."""
+Tally = dict[str | None, tuple[int, Place]]
+"""Label -> how often and when last it was chosen."""
+Chosen = tuple[str | None, str | None, int]
+"""One kind of product line: brand, category, how often."""
 
 
 class Effect(IntEnum):
@@ -38,120 +41,174 @@ class Effect(IntEnum):
     NOTHING = 0
     ADDED = 1
     CORRECTED = 2
+    TOO_LATE = 3
+    """Nothing: it concerns an order older than those remembered, which may have been counted or not."""
 
 
-class Tally:
-    """How often each label was chosen; `top` is the most frequent, a tie going to the one chosen last."""
+class Settled(msgspec.Struct, array_like=True, gc=False):
+    """The orders no longer kept one by one: where they end, their sums, and how often and when last each label was chosen."""
 
-    __slots__ = ("seen", "top")
+    at: int = 0
+    order_id: str = ""
+    placed_orders: int = 0
+    orders: int = 0
+    items: int = 0
+    spend: int = 0
+    returned_orders: int = 0
+    brands: Tally = {}
+    categories: Tally = {}
 
-    def __init__(self) -> None:
-        self.seen: dict[Label, tuple[int, tuple[int, str, int]]] = {}
-        self.top: Label = None
-
-    def add(self, label: Label, place: tuple[int, str, int]) -> None:
-        """Count one choice, made at `place`: order time, order id, line number."""
-        seen = self.seen
-        before = seen.get(label)
-        now = (1, place) if before is None else (before[0] + 1, max(before[1], place))
-        seen[label] = now
-        top = seen.get(self.top)
-        # Only this label's standing has risen, so the top is either what it was or this one.
-        if top is None or now > top:
-            self.top = label
-
-    @property
-    def distinct(self) -> int:
-        """How many different known labels were chosen."""
-        return len(self.seen) - (None in self.seen)
+    def covers(self, at: int, order_id: str) -> bool:
+        """Whether something heard at this time about an order not kept may have been counted."""
+        return (at, order_id) <= (self.at, self.order_id)
 
 
-class Profile:
-    """One customer's memory: when she signed up, her traits, her orders, and what follows from these.
+class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
+    """One customer's memory: when she signed up, her traits, her orders, and the sums and counts that follow from these.
 
-    `update` changes a profile in place: whoever folds events into a profile owns it.
+    `update` changes a profile in place: whoever folds events into a profile owns it. It has the attributes of
+    `schemas.features.Facts`, so that every formula can read it.
     """
 
-    __slots__ = (
-        "brands",
-        "categories",
-        "event_time",
-        "items",
-        "orders",
-        "placed",
-        "returns",
-        "sales",
-        "signed_up_at",
-        "spend",
-        "traits",
-    )
+    signed_up_at: int | None = None
+    event_time: int = 0
+    """The time of the latest event, microseconds."""
+    traits: dict[int, tuple[int, str | int]] = {}
+    """Number of the trait (in `events.TRAITS`) -> time and value."""
+    placed_orders: int = 0
+    """Orders placed, cancelled ones too."""
+    orders: int = 0
+    """Orders placed and not cancelled."""
+    items: int = 0
+    """Product lines of all orders placed."""
+    spend: int = 0
+    """Sum of the totals of the orders not cancelled, minor units."""
+    returned_orders: int = 0
+    """Orders refunded, in whole or part, and not cancelled."""
+    brands: Labels = msgspec.field(default_factory=Labels)
+    """The brands of the orders placed."""
+    chosen: Labels = msgspec.field(default_factory=Labels)
+    """The categories of the orders placed."""
+    kept: int = 0
+    """How many orders are remembered one by one."""
+    pack: bytes = b""
+    """These orders: see `schemas.orders`."""
+    settled: Settled | None = None
 
-    def __init__(
-        self,
-        signed_up_at: int | None = None,
-        event_time: int = 0,
-        traits: dict[str, tuple[int, str | int]] | None = None,
-        orders: dict[str, Order] | None = None,
-    ) -> None:
-        self.signed_up_at = signed_up_at
-        self.event_time = event_time
-        """The time of the latest event, microseconds."""
-        self.traits: dict[str, tuple[int, str | int]] = {} if traits is None else traits
-        self.orders: dict[str, Order] = {} if orders is None else orders
-        self.rebuild()
+    @property
+    def categories(self) -> int:
+        """How many different known categories were chosen."""
+        return len(self.chosen.counts) - 1
 
-    def rebuild(self) -> None:
-        """Derive sums and counts anew from what is kept."""
-        self.placed = 0
-        """Orders placed, cancelled ones too."""
-        self.sales = 0
-        """Orders placed and not cancelled."""
-        self.spend = 0
-        """Sum of the totals of the sales, minor units."""
-        self.returns = 0
-        """Orders refunded, in whole or part, and not cancelled."""
-        self.items = 0
-        """Product lines of all orders placed."""
-        self.brands = Tally()
-        self.categories = Tally()
-        for order_id, order in self.orders.items():
-            self._count(order_id, order)
+    @property
+    def age(self) -> int | None:
+        """The latest known age."""
+        return self._trait(0)  # type: ignore[return-value]
 
-    def _count(self, order_id: str, order: Order) -> None:
-        flags = order.flags
-        if flags & PLACED:
-            self.placed += 1
-            self._choose(order_id, order)
-            if not flags & CANCELLED:
-                self.sales += 1
-                self.spend += order.total
-        if flags & (RETURNED | CANCELLED) == RETURNED:
-            self.returns += 1
+    @property
+    def gender(self) -> str | None:
+        """The latest known gender."""
+        return self._trait(1)  # type: ignore[return-value]
 
-    def _choose(self, order_id: str, order: Order) -> None:
-        at = order.at
-        self.items += len(order.lines)
-        for number, (brand, category) in enumerate(order.lines):
-            place = (at, order_id, number)
-            self.brands.add(brand, place)
-            self.categories.add(category, place)
+    @property
+    def country(self) -> str | None:
+        """The latest known country."""
+        return self._trait(2)  # type: ignore[return-value]
 
-    def trait(self, name: str) -> str | int | None:
-        """The latest known value of a trait."""
-        known = self.traits.get(name)
+    @property
+    def traffic_source(self) -> str | None:
+        """The latest known traffic source."""
+        return self._trait(3)  # type: ignore[return-value]
+
+    def _trait(self, number: int) -> str | int | None:
+        known = self.traits.get(number)
         return None if known is None else known[1]
 
+    @property
+    def brand(self) -> str | None:
+        """The most frequent brand; a tie goes to the one chosen last."""
+        return self._favourite(self.brands, 0, self.settled.brands if self.settled else {})
+
+    @property
+    def category(self) -> str | None:
+        """The most frequent category; a tie goes to the one chosen last."""
+        return self._favourite(self.chosen, 1, self.settled.categories if self.settled else {})
+
+    def _favourite(self, labels: Labels, part: int, settled: Tally) -> str | None:
+        if labels.favourite != SOUGHT:
+            return labels.name(labels.favourite)
+        tied = labels.leaders()
+        if len(tied) == 1:
+            return labels.name(tied[0])
+        names = labels.names()
+        candidates = {names[place] for place in tied}
+        last = {label: place for label, (_, place) in settled.items() if label in candidates}
+        for order_id, order in self.remembered().items():
+            if order.flags & PLACED:
+                for number, code in enumerate(order.codes):
+                    label, place = names[lines.decode(code)[part]], (order.at, order_id, number)
+                    if label in candidates and (label not in last or place > last[label]):
+                        last[label] = place
+        return max(last, key=last.__getitem__)
+
+    def remembered(self) -> dict[str, Order]:
+        """The orders that are kept one by one."""
+        return orders.unpack(self.kept, self.pack)
+
+    def lines(self, order: Order) -> list[Chosen]:
+        """The different product lines of a kept order, by their last occurrence."""
+        brands, categories = self.brands.names(), self.chosen.names()
+        return [(brands[line.brand], categories[line.category], line.times) for line in map(lines.decode, order.codes)]
+
+    def keep(self, kept: dict[str, Order]) -> None:
+        """Remember exactly these orders one by one; the sums stay as they are."""
+        self.kept, self.pack = len(kept), orders.packed(kept)
+
+    def rebuild(self) -> None:
+        """Derive sums, counts and labels anew from what is kept and settled."""
+        kept = [(order_id, order, self.lines(order)) for order_id, order in self.remembered().items()]
+        sums = self.settled or Settled()
+        self.placed_orders, self.orders, self.items = sums.placed_orders, sums.orders, sums.items
+        self.spend, self.returned_orders = sums.spend, sums.returned_orders
+        self.brands, self.chosen = _settled_labels(sums.brands), _settled_labels(sums.categories)
+        again = {}
+        for order_id, order, chosen in kept:
+            if order.flags & PLACED:
+                codes = _codes(
+                    self,
+                    [c[0] for c in chosen for _ in range(c[2])],
+                    [c[1] for c in chosen for _ in range(c[2])],
+                    False,
+                )
+                order = order._replace(codes=codes)
+                self.placed_orders += 1
+                self.items += sum(times for *_, times in chosen)
+                if not order.flags & CANCELLED:
+                    self.orders += 1
+                    self.spend += order.total
+            if order.flags & (RETURNED | CANCELLED) == RETURNED:
+                self.returned_orders += 1
+            again[order_id] = order
+        self.keep(again)
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Profile) and _kept(self) == _kept(other)
+        return isinstance(other, Profile) and _content(self) == _content(other)
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __repr__(self) -> str:
-        return f"Profile(signed_up_at={self.signed_up_at}, traits={self.traits}, orders={self.orders})"
+
+def _content(profile: Profile) -> tuple[object, ...]:
+    """A profile without the places of its labels and orders, which depend on the order of arrival."""
+    kept = {order_id: (order[:4], profile.lines(order)) for order_id, order in profile.remembered().items()}
+    sums = (profile.placed_orders, profile.orders, profile.items, profile.spend, profile.returned_orders)
+    labels = [dict(zip(x.names(), x.counts, strict=True)) for x in (profile.brands, profile.chosen)]
+    return (profile.signed_up_at, profile.event_time, profile.traits, labels, kept, sums, profile.settled)
 
 
-def _kept(profile: Profile) -> tuple[object, ...]:
-    return (profile.signed_up_at, profile.event_time, profile.traits, profile.orders)
+def _settled_labels(tally: Tally) -> Labels:
+    labels = Labels()
+    labels.choose([label for label, (times, _) in tally.items() for _ in range(times)], False)
+    return labels
 
 
 def update(profile: Profile, event: Event) -> Effect:
@@ -165,77 +222,145 @@ def update(profile: Profile, event: Event) -> Effect:
     ('ADDED', 'NOTHING', 999)
     """
     kind = event.__class__
-    if event.at > profile.event_time:
+    newest = event.at > profile.event_time
+    if newest:
         profile.event_time = event.at
     if kind is OrderCompleted:
-        return _completed(profile, event)  # type: ignore[arg-type]
+        return _completed(profile, event, newest)  # type: ignore[arg-type]
     if kind is OrderCancelled:
-        return _flagged(profile, event.order_id, CANCELLED)  # type: ignore[union-attr]
+        return _flagged(profile, event.order_id, CANCELLED, event.at)  # type: ignore[union-attr]
     if kind is OrderRefunded:
-        return _flagged(profile, event.order_id, RETURNED)  # type: ignore[union-attr]
+        return _flagged(profile, event.order_id, RETURNED, event.at)  # type: ignore[union-attr]
     effect = Effect.NOTHING
     if kind is SignedUp and (profile.signed_up_at is None or event.at < profile.signed_up_at):
         profile.signed_up_at = event.at
         effect = Effect.ADDED
-    for name, value in event.traits.items():  # type: ignore[union-attr]
-        known = profile.traits.get(name)
-        if known is None or (event.at, value) > known:
-            profile.traits[name] = (event.at, value)
+    for number, name in enumerate(TRAITS):
+        value = event.traits.get(name)  # type: ignore[union-attr]
+        if value is not None and (number not in profile.traits or (event.at, value) > profile.traits[number]):
+            profile.traits[number] = (event.at, value)
             effect = Effect.ADDED
     return effect
 
 
-def _completed(profile: Profile, event: OrderCompleted) -> Effect:
-    order_id = event.order_id
-    known = profile.orders.get(order_id)
-    lines = tuple((line.brand, line.category) for line in event.lines)
-    if known is None:
-        order = Order(PLACED, event.at, event.total, lines)
-        profile.orders[order_id] = order
-        profile._count(order_id, order)
-        return Effect.ADDED
-    if known.flags & PLACED:
-        if _rank(event.at, event.total, lines) <= _rank(known.at, known.total, known.lines):
-            return Effect.NOTHING
-        profile.orders[order_id] = Order(known.flags, event.at, event.total, lines)
+def _completed(profile: Profile, event: OrderCompleted, newest: bool) -> Effect:
+    order_id, at, total = event.order_id, event.at, event.total
+    key = orders.key(order_id)
+    if key in profile.pack:
+        kept = profile.remembered()
+        known = kept.get(order_id)
+        if known is not None:
+            return _again(profile, kept, known, event, newest)
+    settled = profile.settled
+    if settled is not None and settled.covers(at, order_id):
+        return Effect.TOO_LATE
+    codes = _codes(profile, event.brands, event.categories, newest)
+    profile.pack = b"".join((profile.pack, key, orders.entry(PLACED, at, total, 0, codes)))
+    profile.kept += 1
+    profile.placed_orders += 1
+    profile.items += len(event.brands)
+    profile.orders += 1
+    profile.spend += total
+    if profile.kept > KEPT + SLACK:
+        _settle(profile)
+    return Effect.ADDED
+
+
+def _again(profile: Profile, kept: dict[str, Order], known: Order, event: OrderCompleted, newest: bool) -> Effect:
+    """An order that was heard of before: not placed yet, the same, or corrected."""
+    at, total = event.at, event.total
+    corrects = bool(known.flags & PLACED)
+    if corrects and _rank(at, total, _chosen(event)) <= _rank(known.at, known.total, profile.lines(known)):
+        return Effect.NOTHING
+    codes = _codes(profile, event.brands, event.categories, newest)
+    kept[event.order_id] = Order(known.flags | PLACED, at, total, max(0, known.heard_at - at), codes)
+    profile.keep(kept)
+    if corrects:
         profile.rebuild()
         return Effect.CORRECTED
-    order = Order(known.flags | PLACED, event.at, event.total, lines)
-    profile.orders[order_id] = order
-    profile.placed += 1
-    profile._choose(order_id, order)
-    if not order.flags & CANCELLED:
-        profile.sales += 1
-        profile.spend += order.total
+    profile.placed_orders += 1
+    profile.items += len(event.brands)
+    if not known.flags & CANCELLED:
+        profile.orders += 1
+        profile.spend += total
     return Effect.ADDED
 
 
-def _flagged(profile: Profile, order_id: str, flag: int) -> Effect:
-    known = profile.orders.get(order_id)
+def _flagged(profile: Profile, order_id: str, flag: int, at: int) -> Effect:
+    kept = profile.remembered()
+    known = kept.get(order_id)
     if known is None:
-        order = Order(flag)
-        profile.orders[order_id] = order
-        profile._count(order_id, order)
-        return Effect.ADDED
+        settled = profile.settled
+        # What a forgotten order was worth is not known any more, so that it cannot be taken back.
+        if settled is not None and (flag == CANCELLED or settled.covers(at, order_id)):
+            return Effect.TOO_LATE
+        known = Order(0, at)
+    if known.flags & PLACED:
+        order = known._replace(flags=known.flags | flag, later=max(known.later, at - known.at))
+    else:
+        order = known._replace(flags=known.flags | flag, at=max(known.at, at))
+    if order == known:
+        return Effect.NOTHING
+    kept[order_id] = order
+    profile.keep(kept)
     if known.flags & flag:
         return Effect.NOTHING
-    order = Order(known.flags | flag, known.at, known.total, known.lines)
-    profile.orders[order_id] = order
     if flag == CANCELLED:
         if known.flags & PLACED:
-            profile.sales -= 1
+            profile.orders -= 1
             profile.spend -= known.total
         if known.flags & RETURNED:
-            profile.returns -= 1
+            profile.returned_orders -= 1
     elif not known.flags & CANCELLED:
-        profile.returns += 1
+        profile.returned_orders += 1
+    if profile.kept > KEPT + SLACK:
+        _settle(profile)
     return Effect.ADDED
 
 
-def _rank(at: int, total: int, lines: tuple[Choice, ...]) -> tuple[int, int, list[tuple[bool, str, bool, str]]]:
+def _codes(profile: Profile, brands: Sequence[str | None], categories: Sequence[str | None], newest: bool) -> list[int]:
+    """Product lines as numbers, their labels counted."""
+    return lines.codes(profile.brands.choose(brands, newest), profile.chosen.choose(categories, newest))
+
+
+def _chosen(event: OrderCompleted) -> list[Chosen]:
+    """The different product lines of an order, by their last occurrence, as `Profile.lines` gives them."""
+    times: dict[tuple[str | None, str | None], int] = {}
+    for choice in zip(event.brands, event.categories, strict=True):
+        times[choice] = times.pop(choice, 0) + 1
+    return [(brand, category, n) for (brand, category), n in times.items()]
+
+
+def _rank(at: int, total: int, chosen: list[Chosen]) -> tuple[object, ...]:
     """An order on messages about the same order; 'not known' comes before every label."""
-    return (
-        at,
-        total,
-        [(brand is not None, brand or "", category is not None, category or "") for brand, category in lines],
-    )
+    ranked = [
+        (brand is not None, brand or "", category is not None, category or "", times)
+        for brand, category, times in chosen
+    ]
+    return (at, total, ranked)
+
+
+def _settle(profile: Profile) -> None:
+    """Turn the orders that were heard of longest ago into sums."""
+    kept = profile.remembered()
+    settled = profile.settled or Settled()
+    by_age = sorted((order.heard_at, order_id) for order_id, order in kept.items())
+    for heard_at, order_id in by_age[:-KEPT]:
+        order = kept.pop(order_id)
+        settled.at, settled.order_id = heard_at, order_id
+        if order.flags & (RETURNED | CANCELLED) == RETURNED:
+            settled.returned_orders += 1
+        if not order.flags & PLACED:
+            continue
+        settled.placed_orders += 1
+        if not order.flags & CANCELLED:
+            settled.orders += 1
+            settled.spend += order.total
+        for number, (brand, category, times) in enumerate(profile.lines(order)):
+            settled.items += times
+            place = (order.at, order_id, number)
+            for tally, label in ((settled.brands, brand), (settled.categories, category)):
+                before, last = tally.get(label, (0, place))
+                tally[label] = (before + times, max(last, place))
+    profile.settled = settled
+    profile.keep(kept)

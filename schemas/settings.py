@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     standby_replicas: int = Field(
         0, ge=0, le=10, description="Workers that keep a warm copy of another's customers, for fast failover."
     )
+    store: Literal["memory", "rocksdb"] = Field(
+        "memory",
+        description="Where a worker keeps its customers: in memory, or in RocksDB under home for more than memory holds "
+        "(needs the extra `rocksdb` and an instance_id).",
+    )
     startup_timeout: float = Field(
         60.0, gt=0, description="Seconds a starting worker waits for Kafka before it gives up."
     )

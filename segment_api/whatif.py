@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.events import Line, OrderCompleted
+from schemas.events import TRAITS, OrderCompleted
 from schemas.features import Facts, facts, raw
 from schemas.model import Model
 from schemas.money import MAX_MINOR, to_minor
@@ -90,13 +90,15 @@ class WhatIf(_Strict):
                 category=f.category,
                 **traits,  # type: ignore[arg-type]
             )
-        profile = Profile(traits={name: (0, value) for name, value in traits.items() if value is not None})  # type: ignore[misc]
+        profile = Profile(
+            traits={number: (0, value) for number, name in enumerate(TRAITS) if (value := traits[name]) is not None}  # type: ignore[misc]
+        )
         for number, order in enumerate(self.orders or ()):
-            lines = tuple(
-                Line(p.brand or None, p.category or None, to_minor(p.price), p.quantity) for p in order.products
-            )
-            total = sum(line.price * line.quantity for line in lines) if order.total is None else to_minor(order.total)
-            update(profile, OrderCompleted("", str(number), number, total, lines, "", False))
+            brands = tuple(product.brand or None for product in order.products)
+            categories = tuple(product.category or None for product in order.products)
+            cost = sum(to_minor(product.price) * product.quantity for product in order.products)
+            total = cost if order.total is None else to_minor(order.total)
+            update(profile, OrderCompleted("", str(number), number, total, brands, categories, "", False))
         return facts(profile)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import faust
@@ -23,24 +25,35 @@ from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.times import rfc3339
 from schemas.watch import ModelWatch
+from stream_app import drift, pulse, recovery
+from stream_app.customers import Customers
 from stream_app.drift import DriftMonitor
-from stream_app.fastlane import versions
+from stream_app.fastlane import records, versions
 from stream_app.fastlane.batches import Record
 from stream_app.fastlane.table import ChunkTable, PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 from stream_app.health import Condition, Progress, Verdict, judge
 from stream_app.metrics import Metrics
-from stream_app.outbox import Outbox, Piece
+from stream_app.outbox import Group, Outbox, Piece
 from stream_app.projection import Projection
+from stream_app.recovery import Restored
 from stream_app.segmenter import Position
+from stream_app.stores import opener
 from stream_app.sweep import Sweep
 from stream_app.work import Work, fold
 
 DRAIN_DEADLINE: Final = 20.0
 """Seconds that work in flight may take to be acknowledged when partitions are revoked; beyond it the process ends."""
 
+GARBAGE: Final = (20_000, 20, 50)
+"""Thresholds of the garbage collector: a chunk makes thousands of objects and leaves none behind."""
+
 _log: Final = structlog.get_logger(__name__)
 _SLOTS: Final = {topic.name: slot for slot, topic in enumerate(topics.INPUTS)}
+
+
+class NoInstanceId(ValueError):
+    """A store on disk must belong to a worker that has a name."""
 
 
 class Hole(RuntimeError):
@@ -52,7 +65,9 @@ class Worker:
 
     def __init__(self, settings: Settings, keys: Keyring, partitions: int, clock: Callable[[], int]) -> None:
         versions.check()
+        records.install()
         self.settings = settings
+        self._started = time.monotonic()
         self.clock = clock
         self.metrics = Metrics()
         self.model: Model | None = None
@@ -62,7 +77,8 @@ class Worker:
         self._looked = asyncio.Event()
         self.app = self._app(partitions)
         self.table = self._table(partitions)
-        self.outbox = Outbox(self._client, settings.app_id, clock, self._on_stored, self.die)
+        self._customers: dict[int, Customers] = {}
+        self.outbox = Outbox(self._client, settings.app_id, clock, self.customers, self._on_stored, self.die)
         self.drift = DriftMonitor(settings.drift_cooldown)
         self.sweep = Sweep(
             self.outbox, self.metrics, clock, lambda: self.model, self.customers, lambda: self.store.owned
@@ -75,6 +91,7 @@ class Worker:
             clock=clock,
             customers=self.customers,
             model=lambda: self.model,
+            is_busy=lambda: self.outbox.is_busy,
         )
         self.watch = ModelWatch(
             redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5),
@@ -132,6 +149,7 @@ class Worker:
 
     def _table(self, partitions: int) -> ChunkTable:
         table: ChunkTable = self.app.Table("users", partitions=partitions, key_type=bytes, value_type=bytes)
+        table.data.open_store = opener(self.settings.store, self._directory())  # type: ignore[attr-defined]
         table.changelog_topic = self.app.topic(
             topics.USERS.name,
             schema=ChunkSchema(),
@@ -146,14 +164,22 @@ class Worker:
         )
         return table
 
+    def _directory(self) -> Path:
+        """Where a store on disk lies: a directory of this worker's own, found again after a restart."""
+        if self.settings.store == "rocksdb" and not self.settings.instance_id:
+            raise NoInstanceId(
+                "SEGSTREAM_STORE=rocksdb needs SEGSTREAM_INSTANCE_ID: a name for each worker that stays over restarts"
+            )
+        return self.settings.home / "state" / self.settings.app_id / self.settings.instance_id
+
     @property
     def store(self) -> PartitionStore:
         """The users, by partition."""
         return self.table.data  # type: ignore[return-value]
 
-    def customers(self, partition: int) -> dict[bytes, Any] | None:
+    def customers(self, partition: int) -> Customers | None:
         """The customers of a partition, None where it isn't kept here."""
-        return self.store.partitions.get(partition)
+        return self._customers.get(partition)
 
     def _client(self) -> Any:
         return self.app.producer.client  # type: ignore[attr-defined]
@@ -165,8 +191,18 @@ class Worker:
             self._owned(self.store.owned)
         self.outbox.start()
         self.watch.start()
-        for run in (self.sweep.run(), self.projection.run()):
+        for run in (self.sweep.run(), self.projection.run(), pulse.run(self.metrics.loop_held)):
             self._guarded(run)
+        self._guarded(self._settle_in())
+
+    async def _settle_in(self) -> None:
+        gc.set_threshold(*GARBAGE)
+        await recovery.watch(self._restored, self.metrics, self._started)
+        gc.freeze()  # what is here now stays: the collector need not look at it again
+        drift.warm_up()
+
+    def _restored(self) -> Restored:
+        return Restored(self.store.recovered, self.table.remaining(), bool(self.store.owned))
 
     def _guarded(self, run: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(run)
@@ -179,12 +215,11 @@ class Worker:
         self._loop.call_soon_threadsafe(call, *args)
 
     def _owned(self, owned: frozenset[int]) -> None:
+        self._customers = {p: Customers(self.store.partitions[p]) for p in owned}
         self.metrics.partitions.set(len(owned))
         self.projection.own(owned)
         self.sweep.wake()
-        _log.info(
-            "partitions ready", partitions=sorted(owned), customers=sum(len(self.customers(p) or ()) for p in owned)
-        )
+        _log.info("partitions ready", partitions=sorted(owned), customers=sum(map(len, self._customers.values())))
 
     def _release(self) -> None:
         self.store.release()
@@ -242,7 +277,7 @@ class Worker:
         self._check_continuity(consumer, message)
         source = Position(_SLOTS[tp.topic], tp.topic, partition, -1)
         now = self.clock()
-        work = fold(message.value, source, self.store.partitions[partition], self.model, rfc3339(now))
+        work = fold(message.value, source, self._customers[partition], self.model, rfc3339(now))
         alerts = self.drift.observe(work.distances, work.event_time, partition, now) if work.distances else []
         extra = []
         for alert in alerts:
@@ -258,7 +293,7 @@ class Worker:
             progress.acknowledged = message.offset + 1
             progress.moved_at = time.monotonic()
 
-        await self.outbox.submit(Piece(work, acknowledge, tuple(extra)))
+        await self.outbox.submit(Piece(work, acknowledge, tuple(extra), size=work.events))
 
     def _check_continuity(self, consumer: ChunkConsumer, message: ChunkMessage) -> None:
         tp = message.tp
@@ -271,13 +306,12 @@ class Worker:
             )
         self._expected[tp] = (message.epoch, message.offset + 1)
 
-    def _on_stored(self, group: list[Piece], changelog: dict[int, int]) -> None:
-        for partition, offset in changelog.items():
-            self.store.advance(partition, offset)
+    def _on_stored(self, group: Group) -> None:
+        for partition, rows in group.snapshots.items():
+            self.projection.touch(partition, rows)
         now_ms = self.clock() // 1000
-        for piece in group:
+        for piece in group.pieces:
             work = piece.work
-            self.projection.touch(work.partition, work.snapshots)
             if work.events:
                 self.metrics.events.inc(work.events)
                 self.metrics.repeated.inc(work.repeated)
@@ -324,7 +358,7 @@ class Worker:
         condition = self.condition()
         verdict = judge(condition, time.monotonic())
         self.metrics.ready.set(verdict.ready)
-        self.metrics.customers.set(sum(len(self.customers(p) or ()) for p in condition.owned))
+        self.metrics.customers.set(sum(map(len, self._customers.values())))
         self.metrics.expired.set(self.app.consumer.expired)  # type: ignore[attr-defined]
         return condition, verdict
 

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
+from collections import deque
 from collections.abc import Iterable
-from typing import Final
-
-from river.drift import ADWIN
+from typing import TYPE_CHECKING, Final
 
 from schemas.changes import DriftAlert
 from schemas.model import Model, Reference
 from schemas.times import rfc3339
 
+if TYPE_CHECKING:
+    from river.drift import ADWIN
+
 BLOCK: Final = 50
 """Events per block mean."""
 DELTA: Final = 1e-5
 """ADWIN's confidence."""
+WAITING: Final = 2000
+"""Block means kept while river is being imported."""
 SIGNAL: Final = "log_distance"
 _FLOOR: Final = 1e-9
 
@@ -35,10 +40,10 @@ class DriftMonitor:
         self._reset()
 
     def _reset(self) -> None:
-        self._adwin = ADWIN(delta=DELTA, clock=1, min_window_length=5, grace_period=10)
+        self._adwin: ADWIN | None = None
         self._block: list[float] = []
+        self._waiting: deque[float] = deque(maxlen=WAITING)
         self._count = 0
-        self._before: list[float] = []
 
     def install(self, model: Model) -> None:
         """Start anew: distances to another model's centroids are another signal."""
@@ -61,11 +66,20 @@ class DriftMonitor:
         return alerts
 
     def _block_mean(self, mean: float, event_time: int, partition: int, now: int) -> DriftAlert | None:
-        before = self._adwin.estimation
-        self._adwin.update(mean)
-        if not self._adwin.drift_detected or self._model is None:
+        if _warming is not None and _warming.is_alive():
+            self._waiting.append(mean)
             return None
-        after = self._adwin.estimation
+        adwin = self._adwin
+        if adwin is None:
+            adwin = self._adwin = _detector()
+            for earlier in self._waiting:
+                adwin.update(earlier)
+            self._waiting.clear()
+        before = adwin.estimation
+        adwin.update(mean)
+        if not adwin.drift_detected or self._model is None:
+            return None
+        after = adwin.estimation
         count, self._count = self._count, 0
         if event_time < self._quiet_until:
             return None
@@ -99,3 +113,19 @@ class DriftMonitor:
             ),
             suggested_action="Look at what changed in the shop or its data; if it is real, retrain: `segstream train --publish`.",
         )
+
+
+def _detector() -> ADWIN:
+    from river.drift import ADWIN
+
+    return ADWIN(delta=DELTA, clock=1, min_window_length=5, grace_period=10)
+
+
+def warm_up() -> None:
+    """Import river beside the work: it brings scikit-learn and pandas, which takes longer than everything else at a worker's start."""
+    global _warming
+    _warming = threading.Thread(target=_detector, name="import-river", daemon=True)
+    _warming.start()
+
+
+_warming: threading.Thread | None = None

@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _LATENCY: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600)
+_HELD: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 
 
 class Metrics:
@@ -32,6 +33,19 @@ class Metrics:
         )
         self.expired = Gauge(
             "segstream_records_expired", "Records deleted by retention before they were read.", registry=r
+        )
+        self.restored = Gauge(
+            "segstream_restored_records", "Records read from the changelog since the start.", registry=r
+        )
+        self.to_restore = Gauge("segstream_records_to_restore", "Changelog records still to be read.", registry=r)
+        self.seconds_to_ready = Gauge(
+            "segstream_seconds_to_ready", "From the start to the first complete state; 0 before.", registry=r
+        )
+        self.loop_held = Histogram(
+            "segstream_loop_held_seconds",
+            "How late the event loop's timers come: how long something else kept it.",
+            buckets=_HELD,
+            registry=r,
         )
         self.projected = Counter("segstream_projected", "Customers written to Redis.", registry=r)
         self.unprojected = Gauge("segstream_projection_pending", "Customers still to be written to Redis.", registry=r)

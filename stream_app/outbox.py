@@ -1,7 +1,8 @@
 """Group commit: while one group waits for Kafka's acknowledgements, the next is computed.
 
-Everything queued goes out together, in the order that makes a crash harmless: changes and dead letters acknowledged, then the changelog
-(one record per customer, the latest), then the chunk may be acknowledged to Faust. A send that fails ends the process before any ack.
+Everything pending goes out together, in the order that makes a crash harmless: changes and dead letters acknowledged, then the changelog
+(one record per customer, as of the group's end), then the chunks may be acknowledged to Faust. A send that fails ends the process before
+any ack.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas import topics
+from stream_app.customers import Customers
 from stream_app.fastlane.batches import Record, send
 from stream_app.work import Work, encoded
 
-DEPTH: Final = 4
-"""Pieces of work computed ahead of the acknowledgements."""
+AHEAD: Final = 1000
+"""Events (or customers re-scored) computed ahead of the acknowledgements; a group is at most one piece larger."""
 
 
 @dataclass(slots=True)
@@ -27,26 +29,42 @@ class Piece:
     acknowledge: Callable[[], Any]
     extra: tuple[tuple[str, int, Record], ...] = ()
     """Further records (topic, partition, record) to be stored before the acknowledgement."""
+    size: int = 1
+    """How many events or customers it holds."""
+
+
+@dataclass(slots=True)
+class Group:
+    """Pieces that are stored together, and the customers as they are when all of them are applied."""
+
+    pieces: list[Piece]
+    snapshots: dict[int, dict[bytes, bytes]]
+    """Partition -> key -> changelog record."""
 
 
 class Outbox:
-    """A bounded queue of work and the one task that sends it."""
+    """Work that is computed and not yet stored, and the one task that stores it."""
 
     def __init__(
         self,
         client: Callable[[], Any],
         group: str,
         clock: Callable[[], int],
-        on_stored: Callable[[list[Piece], dict[int, int]], None],
+        customers: Callable[[int], Customers | None],
+        on_stored: Callable[[Group], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._client = client
         self._group = group
         self._clock = clock
+        self._customers = customers
         self._on_stored = on_stored
         self._on_failure = on_failure
-        self._queue: asyncio.Queue[Piece] = asyncio.Queue(DEPTH)
+        self._pending: list[Piece] = []
+        self._ahead = 0
         self._in_flight = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
@@ -56,14 +74,15 @@ class Outbox:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def submit(self, piece: Piece) -> None:
-        """Queue a piece of work; waits while DEPTH pieces are ahead of it."""
+        """Take a piece of work over at once, then wait until there is room for another."""
+        self._pending.append(piece)
         self._in_flight += 1
+        self._ahead += piece.size
         self._idle.clear()
-        try:
-            await self._queue.put(piece)
-        except asyncio.CancelledError:  # we are being stopped: this piece will be done again by whoever comes next
-            self._finished(1)
-            raise
+        self._work.set()
+        while self._ahead >= AHEAD:
+            self._room.clear()
+            await self._room.wait()
 
     async def drain(self) -> None:
         """Wait until everything submitted is stored and acknowledged."""
@@ -74,51 +93,63 @@ class Outbox:
         """Pieces submitted and not yet acknowledged."""
         return self._in_flight
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether work waits behind a group that is being stored: events come faster than they can be handled."""
+        return bool(self._pending)
+
     async def _run(self) -> None:
         try:
             while True:
-                group = [await self._queue.get()]
-                while not self._queue.empty():
-                    group.append(self._queue.get_nowait())
-                await self._store(group)
+                await self._work.wait()
+                self._work.clear()
+                await self._store(self._close())
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             self._on_failure(error)
 
-    async def _store(self, group: list[Piece]) -> None:
+    def _close(self) -> Group:
+        """Everything pending. No event is folded meanwhile, so that the customers are as of the group's end."""
+        pieces, self._pending = self._pending, []
+        self._ahead = 0
+        self._room.set()
+        snapshots = {}
+        for partition in {piece.work.partition for piece in pieces}:
+            customers = self._customers(partition)
+            if customers is not None and (closed := customers.close()):
+                snapshots[partition] = closed
+        return Group(pieces, snapshots)
+
+    async def _store(self, group: Group) -> None:
         client = self._client()
-        now = self._clock()
-        first = self._outgoing(group, now)
+        first = self._outgoing(group.pieces, self._clock())
         if first:
             await asyncio.gather(*(send(client, topic, by_partition) for topic, by_partition in first.items()))
-        snapshots: dict[int, dict[bytes, bytes]] = {}
-        for piece in group:
-            if piece.work.snapshots:
-                snapshots.setdefault(piece.work.partition, {}).update(piece.work.snapshots)
-        stored = await send(
-            client,
-            topics.USERS.name,
-            {partition: [Record(key, value) for key, value in rows.items()] for partition, rows in snapshots.items()},
-        )
-        for piece in group:
+        if group.snapshots:
+            offsets = await send(
+                client,
+                topics.USERS.name,
+                {p: [Record(key, value) for key, value in rows.items()] for p, rows in group.snapshots.items()},
+            )
+            for partition, offset in offsets.items():
+                if (customers := self._customers(partition)) is not None:
+                    customers.stored(offset)
+        for piece in group.pieces:
             piece.acknowledge()
-        self._on_stored(group, stored)
-        self._finished(len(group))
-
-    def _finished(self, pieces: int) -> None:
-        self._in_flight -= pieces
+        self._on_stored(group)
+        self._in_flight -= len(group.pieces)
         if not self._in_flight:
             self._idle.set()
 
-    def _outgoing(self, group: Iterable[Piece], now: int) -> dict[str, dict[int, list[Record]]]:
+    def _outgoing(self, pieces: Iterable[Piece], now: int) -> dict[str, dict[int, list[Record]]]:
         out: dict[str, dict[int, list[Record]]] = {}
-        for piece in group:
+        for piece in pieces:
             work = piece.work
-            for change in work.changes:
-                record = Record(*encoded(change, now))
+            if work.changes:
+                records = [Record(*encoded(change, now)) for change in work.changes]
                 for topic in (topics.CHANGES, topics.STATE):
-                    out.setdefault(topic.name, {}).setdefault(work.partition, []).append(record)
+                    out.setdefault(topic.name, {}).setdefault(work.partition, []).extend(records)
             for letter in work.dead_letters:
                 topic_name = topics.dead_letter_topic(letter.source.topic)
                 record = Record(letter.key, letter.payload(), letter.headers(self._group))

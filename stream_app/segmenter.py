@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.changes import Cause, SegmentChanged
 from schemas.customer import Customer
 from schemas.events import Event
-from schemas.features import facts, raw
+from schemas.features import raw
 from schemas.model import Model
 from schemas.profile import Effect, update
 from schemas.times import rfc3339
+
+_WITHOUT_CONSEQUENCE: Final = (Effect.NOTHING, Effect.TOO_LATE)
 
 
 class Position(NamedTuple):
@@ -31,11 +33,6 @@ class Step(NamedTuple):
     """Distance to the nearest centroid, where the customer was scored because of live behaviour; model units."""
 
 
-def is_applied(customer: Customer, position: Position) -> bool:
-    """Whether the fence says that this event was applied already."""
-    return position.offset <= customer.applied[position.slot]
-
-
 def step(customer: Customer, event: Event, position: Position, model: Model | None, decided_at: str) -> Step:
     """Apply one event that the fence lets through, and decide the segment.
 
@@ -50,7 +47,7 @@ def step(customer: Customer, event: Event, position: Position, model: Model | No
     effect = update(customer.profile, event)
     customer.applied[position.slot] = position.offset
     customer.revision += 1
-    if model is None or (effect is Effect.NOTHING and customer.segment is not None):
+    if model is None or (effect in _WITHOUT_CONSEQUENCE and customer.segment is not None):
         return Step(effect, before, None)
     cause: Cause = "bootstrap" if event.replay else "correction" if effect is Effect.CORRECTED else "behaviour"
     caused_by = f"{position.topic}:{position.partition}:{position.offset}"
@@ -83,7 +80,7 @@ def _decide(
     *,
     fresh: bool = False,
 ) -> tuple[SegmentChanged | None, float | None]:
-    known = facts(customer.profile)
+    known = customer.profile
     current = customer.segment
     segment, nearest, margin, distance = model.assign(known, None if fresh else current)
     customer.nearest = nearest

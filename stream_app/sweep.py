@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from schemas.model import Model
 from schemas.times import rfc3339
+from stream_app.customers import Customers
 from stream_app.metrics import Metrics
 from stream_app.outbox import Outbox, Piece
 from stream_app.work import migrate
 
-SLICE: Final = 200
-"""Customers per slice: about 5 ms of the event loop."""
+SLICE: Final = 100
+"""Customers per slice: about 2 ms of the event loop."""
+REST: Final = 1.0
+"""After each slice the sweep rests this many times as long as it took, so that live events find the loop free."""
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -29,7 +33,7 @@ class Sweep:
         metrics: Metrics,
         clock: Callable[[], int],
         model: Callable[[], Model | None],
-        customers: Callable[[int], dict[bytes, Any] | None],
+        customers: Callable[[int], Customers | None],
         owned: Callable[[], frozenset[int]],
     ) -> None:
         self._outbox = outbox
@@ -57,7 +61,7 @@ class Sweep:
                 self._metrics.migrating.set(0)
 
     async def _pass(self, model: Model) -> bool:
-        left = {partition: list(self._customers(partition) or ()) for partition in sorted(self._owned())}
+        left = {p: found.keys() for p in sorted(self._owned()) if (found := self._customers(p)) is not None}
         remaining = sum(map(len, left.values()))
         moved = 0
         for partition, keys in left.items():
@@ -65,13 +69,14 @@ class Sweep:
                 customers = self._customers(partition)
                 if self._wake.is_set() or customers is None or partition not in self._owned():
                     return False
+                began = time.monotonic()
                 part = keys[first : first + SLICE]
                 work = migrate(part, partition, customers, model, rfc3339(self._clock()))
                 remaining -= len(part)
                 self._metrics.migrating.set(remaining)
-                if work.snapshots:
+                if work.rescored:
                     moved += len(work.changes)
-                    await self._outbox.submit(Piece(work, acknowledge=lambda: None))
-                await asyncio.sleep(0)
+                    await self._outbox.submit(Piece(work, acknowledge=lambda: None, size=work.rescored))
+                await asyncio.sleep(REST * (time.monotonic() - began))
         _log.info("every customer is on the model", model_id=model.id, changed=moved)
         return True

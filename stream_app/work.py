@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from schemas import changes as outgoing
 from schemas.changes import SegmentChanged
-from schemas.customer import Customer, from_bytes, to_bytes
+from schemas.customer import Customer
 from schemas.events import InvalidEvent, decode
 from schemas.model import Model
+from schemas.profile import KEPT, Effect
+from stream_app.customers import Customers
 from stream_app.deadletters import DeadLetter
-from stream_app.segmenter import Position, is_applied, rescore, step
+from stream_app.segmenter import Position, rescore, step
 
 
 class SourceRecord(Protocol):
     """What we read of a Kafka record."""
 
-    key: bytes | None
-    value: bytes | None
-    offset: int
-    timestamp: int
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+
+
+class TooLate(ValueError):
+    """An event about an order that is not remembered any more: it may have been counted, or not."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """What came of a chunk, or of a slice of customers re-scored."""
+    """What came of a chunk, or of a slice of customers re-scored. The customers themselves are in `Customers`, still open."""
 
     partition: int
     events: int = 0
     repeated: int = 0
     """Events below the fence: applied before."""
+    rescored: int = 0
+    """Customers moved to another model."""
     changes: list[SegmentChanged] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    snapshots: dict[bytes, bytes] = field(default_factory=dict)
-    """The customers touched, as changelog records, at the end of the piece."""
     distances: list[float] = field(default_factory=list)
     """Distances to the centroid of those scored by live behaviour, in order."""
     event_time: int = 0
@@ -45,11 +55,7 @@ class Work:
 
 
 def fold(
-    records: Sequence[SourceRecord],
-    source: Position,
-    customers: MutableMapping[bytes, Any],
-    model: Model | None,
-    decided_at: str,
+    records: Sequence[SourceRecord], source: Position, customers: Customers, model: Model | None, decided_at: str
 ) -> Work:
     """Fold a chunk's records, in order, into the partition's customers (in place). `source.offset` is not used.
 
@@ -57,16 +63,15 @@ def fold(
     """
     work = Work(partition=source.partition, events=len(records), produced_at=records[-1].timestamp)
     slot, topic, partition, _ = source
-    touched: dict[bytes, Customer] = {}
+    look_up, changes, distances = customers.open, work.changes, work.distances
+    latest = 0
     for record in records:
-        key = record.key
-        customer = customers.get(key) if key is not None else None
-        if customer.__class__ is bytes:
-            customer = customers[key] = from_bytes(customer)  # type: ignore[index]
-        position = Position(slot, topic, partition, record.offset)
-        if customer is not None and is_applied(customer, position):
+        key, offset = record.key, record.offset
+        customer = look_up(key) if key is not None else None
+        if customer is not None and offset <= customer.applied[slot]:
             work.repeated += 1
             continue
+        position = Position(slot, topic, partition, offset)
         try:
             if key is None:
                 raise InvalidEvent("the record has no key; expected the user id")
@@ -75,42 +80,45 @@ def fold(
             work.dead_letters.append(DeadLetter.of(record, position, error))
             continue
         if customer is None:
-            customer = customers[key] = Customer()
+            customer = customers.add(key)
         try:
             done = step(customer, event, position, model, decided_at)
         except Exception as error:  # an event that trips over a fault of ours must not stop all others
-            customer.profile.rebuild()
+            _recover(customer, position)
             work.dead_letters.append(DeadLetter.of(record, position, error))
-            touched[key] = customer
             continue
-        touched[key] = customer
-        if event.at > work.event_time:
-            work.event_time = event.at
+        if event.at > latest:
+            latest = event.at
         if done.changes:
-            work.changes.extend(done.changes)
+            changes += done.changes
         if done.distance is not None:
-            work.distances.append(done.distance)
-    work.snapshots = {key: to_bytes(customer) for key, customer in touched.items()}
+            distances.append(done.distance)
+        if done.effect is Effect.TOO_LATE and not event.replay:
+            late = TooLate(f"it concerns an order older than the latest {KEPT} of this customer that are remembered")
+            work.dead_letters.append(DeadLetter.of(record, position, late))
+    work.event_time = latest
     return work
 
 
-def migrate(
-    keys: Sequence[bytes], partition: int, customers: MutableMapping[bytes, Any], model: Model, decided_at: str
-) -> Work:
+def _recover(customer: Customer, position: Position) -> None:
+    """Whatever a fault left half done: the sums follow from the orders again, and the event is not tried a second time."""
+    customer.profile.rebuild()
+    customer.applied[position.slot] = position.offset
+    customer.revision += 1
+
+
+def migrate(keys: Sequence[bytes], partition: int, customers: Customers, model: Model, decided_at: str) -> Work:
     """Re-score those of the customers that were last decided by another model (in place)."""
     work = Work(partition=partition)
     for key in keys:
-        customer = customers.get(key)
-        if customer is None:
+        customer = customers.look(key)
+        if customer is None or customer.model_id == model.id:
             continue
-        if customer.__class__ is bytes:
-            customer = customers[key] = from_bytes(customer)
-        if customer.model_id == model.id:
-            continue
+        customers.adopt(key, customer)
+        work.rescored += 1
         change = rescore(customer, key.decode(), model, decided_at)
         if change is not None:
             work.changes.append(change)
-        work.snapshots[key] = to_bytes(customer)
     return work
 
 

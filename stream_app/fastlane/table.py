@@ -1,4 +1,4 @@
-"""The users table of the chunk lane: one dict per partition, filled from the changelog in chunks."""
+"""The users table of the chunk lane: one store per partition, filled from the changelog in chunks."""
 
 from __future__ import annotations
 
@@ -10,58 +10,62 @@ from faust.stores import memory
 from faust.tables.table import Table
 from faust.types import TP
 
+from stream_app.stores import NOTHING, Store
+
 
 class PartitionStore(memory.Store):
-    """partition -> key -> live object, or raw bytes as recovered; and the changelog offset each partition stands at."""
+    """Partition -> store of its customers' records. Each store knows the changelog offset it stands at."""
+
+    open_store: Callable[[int], Store]
+    """Opens the store of a partition. Set by the worker."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.partitions: dict[int, dict[bytes, Any]] = {}
-        self._applied: dict[int, int] = {}
+        self.partitions: dict[int, Store] = {}
         self.owned: frozenset[int] = frozenset()
         """Partitions whose state is complete here and which this worker may change."""
         self.on_owned: Callable[[frozenset[int]], None] = lambda gained: None
-        """Called with the partitions gained when recovery is complete."""
+        """Called with the partitions owned when recovery is complete."""
+        self.recovered = 0
+        """Records read from the changelog since the process started."""
 
     def _clear(self) -> None:
-        self.partitions.clear()
-        self._applied.clear()
+        self._forget(self.partitions)
+
+    def _partition(self, partition: int) -> Store:
+        store = self.partitions.get(partition)
+        if store is None:
+            store = self.partitions[partition] = self.open_store(partition)
+        return store
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
         """Take over recovered records; the last one of a key counts, a record without value deletes."""
         for event in batch:
             message = event.message
-            customers = self.partitions.setdefault(message.partition, {})
-            for record in message.value:
-                if record.value is None:
-                    customers.pop(record.key, None)
-                else:
-                    customers[record.key] = record.value
-            self._applied[message.partition] = message.offset
-
-    def advance(self, partition: int, offset: int) -> None:
-        """Our own record at `offset` is acknowledged: a later recovery may start behind it."""
-        if offset > self._applied.get(partition, -1):
-            self._applied[partition] = offset
+            rows = {record.key: record.value for record in message.value}
+            self._partition(message.partition).put(rows, message.offset)
+            self.recovered += len(message.value)
 
     def persisted_offset(self, tp: TP) -> int | None:
         """The changelog offset up to which this process holds the partition."""
-        return self._applied.get(tp.partition)
+        offset = self._partition(tp.partition).offset
+        return None if offset == NOTHING else offset
 
     def release(self) -> None:
         """Nothing is ours while the group rebalances; what is kept is completed by the next recovery."""
         self.owned = frozenset()
 
+    def _forget(self, partitions: Iterable[int]) -> None:
+        for partition in list(partitions):
+            self.partitions.pop(partition).close()
+
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Forget partitions that are kept elsewhere now."""
         active = frozenset(tp.partition for tp in active_tps)
         kept = active | {tp.partition for tp in standby_tps}
-        for partition in [p for p in self.partitions if p not in kept]:
-            del self.partitions[partition]
-        for partition in [p for p in self._applied if p not in kept]:
-            del self._applied[partition]
+        self._forget(self.partitions.keys() - kept)
         for partition in active:
-            self.partitions.setdefault(partition, {})
+            self._partition(partition)
         self.owned = active
         self.on_owned(active)
 
@@ -79,3 +83,7 @@ class ChunkTable(Table):
         except Exception:
             self.log.exception("the users table could not be restored")
             os._exit(70)
+
+    def remaining(self) -> int:
+        """Changelog records still to be read before the owned partitions are complete."""
+        return int(self.app.tables.recovery.active_remaining_total())  # type: ignore[attr-defined]

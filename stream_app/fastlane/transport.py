@@ -203,8 +203,8 @@ class ChunkConsumer(driver.Consumer):
     def _chunk(self, tp: TP, records: list[Any]) -> ChunkMessage:
         last = records[-1]
         message = ChunkMessage(
-            last.topic,
-            last.partition,
+            tp.topic,
+            tp.partition,
             last.offset,
             last.timestamp / 1000,
             last.timestamp_type,

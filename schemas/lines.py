@@ -1,0 +1,106 @@
+"""Product lines as numbers: a customer's brands and categories are written down once, and each line names its two by their places.
+
+The labels are one text, each behind a separator and counted from 1; place 0 is 'not known'. To see whether a label is there, and at which
+place, is a search in that text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from schemas.events import SEPARATOR
+
+MAX_LABELS: Final = 1000
+"""Different brands (and categories) of one customer that are told apart; any more count as not known."""
+SOUGHT: Final = -1
+"""Stands for a favourite that has to be looked for among the orders."""
+
+_BITS: Final = 10
+_MASK: Final = (1 << _BITS) - 1
+
+
+class Labels(msgspec.Struct, array_like=True, gc=False):
+    """How often each label was chosen, and which one most often; a tie goes to the one chosen last."""
+
+    text: str = ""
+    counts: list[int] = msgspec.field(default_factory=lambda: [0])
+    """Of each place: how often it was chosen."""
+    favourite: int = 0
+    """Its place, or SOUGHT."""
+
+    def choose(self, wanted: Iterable[str | None], newest: bool) -> list[int]:
+        """Count choices, in order, and say their places; `newest` when nothing was chosen at the same time or later.
+
+        >>> labels = Labels()
+        >>> labels.choose(["Jeans", "Socks", "Jeans"], True), labels.name(labels.favourite)
+        ([1, 2, 1], 'Jeans')
+        """
+        text, counts, favourite = self.text, self.counts, self.favourite
+        places = []
+        for label in wanted:
+            if label is None:
+                place = 0
+            else:
+                at = text.find(f"{SEPARATOR}{label}{SEPARATOR}")
+                if at >= 0:
+                    place = text.count(SEPARATOR, 0, at + 1)
+                elif len(counts) <= MAX_LABELS:
+                    place = len(counts)
+                    self.text = text = f"{text or SEPARATOR}{label}{SEPARATOR}"
+                    counts.append(0)
+                else:
+                    place = 0
+            times = counts[place] = counts[place] + 1
+            if favourite != SOUGHT and times >= counts[favourite]:
+                favourite = place
+            places.append(place)
+        self.favourite = favourite if newest or not places else SOUGHT
+        return places
+
+    def known(self) -> int:
+        """How many different known labels there are."""
+        return len(self.counts) - 1
+
+    def name(self, place: int) -> str | None:
+        """The label at a place."""
+        return self.text.split(SEPARATOR)[place] if place else None
+
+    def names(self) -> list[str | None]:
+        """The labels by their places."""
+        return [None, *self.text.split(SEPARATOR)[1:-1]]
+
+    def leaders(self) -> list[int]:
+        """The places chosen most often."""
+        most = max(self.counts)
+        return [place for place, count in enumerate(self.counts) if count == most]
+
+
+class Line(NamedTuple):
+    """One kind of product line of an order: the places of its brand and category, and how often it was chosen."""
+
+    brand: int
+    category: int
+    times: int
+
+
+def codes(brands: Sequence[int], categories: Sequence[int]) -> list[int]:
+    """The product lines of an order as numbers, one per different line, by its last occurrence.
+
+    >>> [decode(code) for code in codes([1, 2, 1], [5, 5, 5])]
+    [Line(brand=2, category=5, times=1), Line(brand=1, category=5, times=2)]
+    """
+    found = [brand << _BITS | category for brand, category in zip(brands, categories, strict=True)]
+    if len(found) > 1 and len(set(found)) < len(found):
+        times: dict[int, int] = {}
+        for code in found:
+            times[code] = times.pop(code, 0) + 1
+        found = [(n - 1) << 2 * _BITS | code for code, n in times.items()]
+    return found
+
+
+def decode(code: int) -> Line:
+    """The line that a number of `codes` stands for."""
+    return Line(code >> _BITS & _MASK, code & _MASK, (code >> 2 * _BITS) + 1)
