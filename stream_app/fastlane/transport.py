@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Final
 
 import aiokafka
@@ -15,8 +18,23 @@ from faust.types.tuples import ConsumerMessage
 
 MAX_CHUNK: Final = 500
 """Records per chunk: with 20 us of work per record the event loop is held for 10 ms at most."""
+MAX_CHUNK_BYTES: Final = 1024 * 1024
+"""Bytes of values per chunk (a larger record is a chunk by itself): what is in flight stays bounded, whatever it decompresses to."""
 MAX_IN_FLIGHT: Final = 16
 """Chunks handed out and not yet acknowledged."""
+
+_size: Final = attrgetter("serialized_value_size")
+
+
+def chunks(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut fetched records, in order, into chunks of at most MAX_CHUNK records and MAX_CHUNK_BYTES of values."""
+    first = 0
+    while first < len(records):
+        part = records[first : first + MAX_CHUNK]
+        if sum(map(_size, part)) > MAX_CHUNK_BYTES:
+            part = part[: max(1, bisect_right(list(accumulate(map(_size, part))), MAX_CHUNK_BYTES))]
+        yield part
+        first += len(part)
 
 
 class ChunkSchema(faust.Schema):
@@ -156,7 +174,7 @@ class ChunkConsumer(driver.Consumer):
             self._settled.set()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """The next chunks, bounded in number by what is still unacknowledged."""
+        """The next chunks, while no more than MAX_IN_FLIGHT are unacknowledged."""
         if len(self._in_flight) >= MAX_IN_FLIGHT and not self.app.in_recovery:
             self._room.clear()
             # Suspension must end this wait, or a rebalance would wait for us.
@@ -172,7 +190,7 @@ class ChunkConsumer(driver.Consumer):
             if self._is_doubtful(tp, fetched):
                 await self._rewind([tp])
                 fetched = []
-            for first in range(0, len(fetched), MAX_CHUNK):
+            for part in chunks(fetched):
                 current = (self._fetch_epoch, self.app.consumer_generation_id)
                 if not self.flow_active or not self._settled.is_set() or current != fetch:
                     await self._rewind([tp for tp, _ in left])
@@ -180,7 +198,7 @@ class ChunkConsumer(driver.Consumer):
                 if tp not in self._next:
                     break
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                yield tp, self._chunk(tp, fetched[first : first + MAX_CHUNK])
+                yield tp, self._chunk(tp, part)
             left.pop(0)
 
     def _is_doubtful(self, tp: TP, fetched: list[Any]) -> bool:
@@ -200,7 +218,7 @@ class ChunkConsumer(driver.Consumer):
         self._gaps[tp] = gap
         return True
 
-    def _chunk(self, tp: TP, records: list[Any]) -> ChunkMessage:
+    def _chunk(self, tp: TP, records: Sequence[Any]) -> ChunkMessage:
         last = records[-1]
         message = ChunkMessage(
             tp.topic,
