@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: setup system demo test lint format clean
+.PHONY: setup system demo test faults lint format clean
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,10 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest $(ARGS)
+
+# Kill workers and broker under load, hold every run against the oracle: build/faults.json, build/faults.md.
+faults: setup
+	$(BIN)/python -m tests.faults $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

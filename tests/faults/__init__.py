@@ -1,0 +1,1 @@
+"""Faults inflicted on workers and broker under load, each run compared with a plain computation: `make faults`."""

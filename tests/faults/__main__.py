@@ -1,0 +1,126 @@
+"""Run faults under load and hold each run against the oracle; writes build/faults.json and build/faults.md."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sandbox.kafka import Kafka
+from sandbox.redis import Redis
+from segstream.outcome import No
+from tests.faults.crew import Crew
+from tests.faults.judgement import judge
+from tests.faults.report import Run, table, write
+from tests.faults.scenarios import FAULTS, Fault, Stage, run_load
+from tests.faults.watcher import Watcher
+from tests.installation import Installation, orders
+
+OUT: Final = Path("build")
+CATCH_UP: Final = 240.0
+"""Seconds after the load in which the workers must have acknowledged everything."""
+
+
+@contextmanager
+def kept_busy(busy: bool) -> Iterator[None]:
+    """One core occupied from beside by a process of low priority."""
+    if not busy:
+        yield
+        return
+    spinner = subprocess.Popen(["nice", "-n", "10", sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        spinner.kill()
+        spinner.wait()
+
+
+def run(fault: Fault, directory: Path) -> Run:
+    """One run on servers of its own."""
+    begun = time.monotonic()
+    broker, redis = Kafka(directory / "kafka"), Redis(directory / "redis")
+    shop = Installation(directory / "home", broker.bootstrap, redis.url)
+    crew = Crew(shop)
+    watcher = None
+    problem, judged = "", None
+    try:
+        broker.start()
+        redis.start()
+        model = shop.prepare()
+        watcher = Watcher(shop.settings).start()
+        for worker in [crew.join(place) for place in fault.workers]:
+            worker.wait_ready()
+        messages = orders(fault.rate * fault.seconds, fault.customers)
+        stage = Stage(crew, broker)
+        try:
+            run_load(stage, lambda: shop.produce(messages, fault.rate), fault.inflict)
+            shop.caught_up(CATCH_UP)
+        except (AssertionError, No, pytest.fail.Exception) as error:
+            problem = str(error)
+        judged = judge(shop, model)
+    finally:
+        crew.dismiss()
+        if watcher is not None:
+            watcher.end()
+        shop.close()
+        redis.stop()
+        broker.stop()
+    return Run(
+        fault=fault.name,
+        exact=judged.exact and not problem,
+        events=len(shop.produced),
+        downtime=round(watcher.pause, 2),
+        duplicates=judged.duplicates,
+        lost=judged.lost,
+        wrong=judged.wrong,
+        restarts=crew.restarts,
+        seconds=round(time.monotonic() - begun, 1),
+        problem=problem,
+        differences=judged.differences,
+    )
+
+
+def main() -> int:
+    """Run the faults asked for; 1 when a run was not exact."""
+    names = [fault.name for fault in FAULTS]
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("faults", nargs="*", help=f"of {', '.join(names)}; all where none is named")
+    parser.add_argument("--runs", type=int, default=1, help="runs of each")
+    parser.add_argument("--busy", action="store_true", help="keep one core busy from beside")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the results go")
+    asked = parser.parse_args()
+    unknown = set(asked.faults) - set(names)
+    if unknown:
+        parser.error(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    runs: list[Run] = []
+    with kept_busy(asked.busy):
+        for number in range(asked.runs):
+            for fault in FAULTS:
+                if asked.faults and fault.name not in asked.faults:
+                    continue
+                directory = Path(tempfile.mkdtemp(prefix="segstream-fault-"))
+                try:
+                    runs.append(run(fault, directory))
+                    # what the workers said
+                    shutil.copytree(
+                        directory / "home", asked.out / "faults" / f"{fault.name}-{number}", dirs_exist_ok=True
+                    )
+                finally:
+                    shutil.rmtree(directory, ignore_errors=True)
+                print(f"{runs[-1]}"[:2000], flush=True)
+                write(runs, asked.busy, asked.out)
+    print(table(runs))
+    return 0 if all(run.exact for run in runs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

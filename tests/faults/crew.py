@@ -1,0 +1,52 @@
+"""Workers at named places, under a supervisor like the one of an orchestrator: whoever ends by itself is started again."""
+
+from __future__ import annotations
+
+import threading
+
+from tests.installation import Installation, WorkerProcess
+
+
+class Crew:
+    """The workers of one run; `restarts` holds the exit code of each that ended by itself."""
+
+    def __init__(self, shop: Installation) -> None:
+        self.shop = shop
+        self.restarts: list[int] = []
+        self._places: dict[str, WorkerProcess] = {}
+        self._lock = threading.Lock()
+        self._dismissed = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, daemon=True)
+        self._supervisor.start()
+
+    def join(self, place: str) -> WorkerProcess:
+        """Start a worker at a place that is free."""
+        with self._lock:
+            worker = self._places[place] = self.shop.worker()
+        return worker
+
+    def leave(self, place: str) -> None:
+        """Ask a worker to end; it must end well."""
+        with self._lock:
+            worker = self._places.pop(place)
+        code = worker.stop()
+        assert code == 0, f"the worker at {place} was asked to stop and ended with {code}:\n{worker.tail()}"
+
+    def kill(self, place: str) -> None:
+        """End a worker with kill -9."""
+        with self._lock:
+            self._places.pop(place).kill()
+
+    def dismiss(self) -> None:
+        """End the supervisor; the workers stay."""
+        self._dismissed.set()
+        self._supervisor.join()
+
+    def _supervise(self) -> None:
+        while not self._dismissed.wait(0.2):
+            with self._lock:
+                for place, worker in list(self._places.items()):
+                    code = worker.process.poll()
+                    if code is not None:
+                        self.restarts.append(code)
+                        self._places[place] = self.shop.worker()

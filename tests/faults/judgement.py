@@ -1,0 +1,72 @@
+"""What a run did to the result, counted against the oracle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import msgspec
+
+from schemas.features import facts
+from schemas.model import Model
+from tests.installation import Installation
+
+SHOWN = 10
+"""Differences told in words."""
+
+
+@dataclass(slots=True)
+class Judgement:
+    """Differences between what the stream made and what one plain loop makes of the same input."""
+
+    lost: int = 0
+    """Orders that are missing from their customers."""
+    wrong: int = 0
+    """Customers and changes that are missing, too many, or not as they should be."""
+    duplicates: int = 0
+    """Changes that came again under the same id with the same content: allowed after a crash."""
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def exact(self) -> bool:
+        """Whether there is no difference but repeated changes."""
+        return not self.lost and not self.wrong
+
+    def differs(self, what: str) -> None:
+        """Count a difference and tell the first few."""
+        self.wrong += 1
+        if len(self.differences) < SHOWN:
+            self.differences.append(what)
+
+
+def judge(shop: Installation, model: Model) -> Judgement:
+    """Compare every customer and every change with the oracle's."""
+    found = Judgement()
+    expected, expected_changes = shop.oracle(model)
+    state = shop.state()
+    for user_id in sorted(state.keys() | expected.keys()):
+        wanted, customer = expected.get(user_id), state.get(user_id)
+        if wanted is None:
+            found.differs(f"customer {user_id} should not be there")
+            continue
+        if customer is None:
+            found.lost += facts(wanted.profile).placed_orders
+            found.differs(f"customer {user_id} is missing")
+            continue
+        found.lost += max(0, facts(wanted.profile).placed_orders - facts(customer.profile).placed_orders)
+        for name in ("profile", "segment", "nearest", "sequence", "applied"):
+            have, want = getattr(customer, name), getattr(wanted, name)
+            if have != want:
+                found.differs(f"customer {user_id}: {name} is {have!r}, should be {want!r}"[:500])
+                break
+    wanted_changes = {change.change_id: change for change in expected_changes}
+    seen: Counter[str] = Counter()
+    for change in shop.changes():
+        seen[change.change_id] += 1
+        plain = msgspec.structs.replace(change, decided_at="")
+        if wanted_changes.get(change.change_id) != plain:
+            found.differs(f"change {plain} should be {wanted_changes.get(change.change_id)}"[:500])
+    for change_id in wanted_changes.keys() - seen.keys():
+        found.differs(f"change {change_id} is missing")
+    found.duplicates = seen.total() - len(seen)
+    return found
