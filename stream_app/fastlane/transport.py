@@ -79,6 +79,8 @@ class ChunkConsumer(driver.Consumer):
         self.expired = 0
         """Records deleted by retention before they were read."""
         self._in_flight: set[int] = set()
+        self._undone: dict[TP, tuple[int, int]] = {}
+        """Epoch and begin of the first chunk that was acked without having been done."""
         self._gaps: dict[TP, tuple[int, int]] = {}
         """The last gap seen in a source partition: where it should have gone on, and the offset that came."""
         self._settled = asyncio.Event()
@@ -92,21 +94,26 @@ class ChunkConsumer(driver.Consumer):
         return message.epoch == self.epoch and self.flow_active
 
     def ack(self, message: Any) -> bool:
-        """Mark a chunk's offsets as committable, if its work is done."""
+        """Mark a chunk's offsets as committable, if its work and that of all chunks before it is done."""
         self._in_flight.discard(id(message))
         self._room.set()
-        if isinstance(message, ChunkMessage) and not message.done:
+        if isinstance(message, ChunkMessage) and not self._is_committable(message):
             self._unacked_messages.discard(message)
             return False
         return bool(super().ack(message))
 
+    def _is_committable(self, message: ChunkMessage) -> bool:
+        epoch, undone = self._undone.get(message.tp, (-1, -1))
+        same = epoch == message.epoch
+        if message.done:
+            return not same or message.begin < undone
+        self._undone[message.tp] = (message.epoch, min(undone, message.begin) if same else message.begin)
+        return False
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let go of partitions only when the work in flight is acknowledged and committed."""
-        self._new_epoch()
         self._next.clear()
-        transport: ChunkTransport = self.transport  # type: ignore[assignment]
-        transport.release()
-        await transport.drain()
+        await self._finish()
         await self.commit()
         await super().on_partitions_revoked(revoked)
 
@@ -118,11 +125,16 @@ class ChunkConsumer(driver.Consumer):
 
     async def on_stop(self) -> None:
         """Finish the work in flight before the last commit."""
+        await self._finish()
+        await super().on_stop()
+
+    async def _finish(self) -> None:
         self._new_epoch()
         transport: ChunkTransport = self.transport  # type: ignore[assignment]
         transport.release()
         await transport.drain()
-        await super().on_stop()
+        # A commit under way took its offsets before the last acknowledgements, and Faust would take it for the last one.
+        await self.maybe_wait_for_commit_to_finish()
 
     def _new_epoch(self) -> None:
         self.epoch += 1
