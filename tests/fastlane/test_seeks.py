@@ -1,0 +1,174 @@
+"""Seeks: work begins where it should, and nothing fetched before a seek is delivered behind it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from faust.types import TP
+
+from tests.fastlane.conftest import Members
+from tests.fastlane.lane import Done, Log, Member, count, rows
+from tests.waiting import wait_for
+
+
+def assert_no_hole(done: list[Done], sought: list[dict[TP, int]]) -> None:
+    """In every epoch a partition goes on without a hole from where it was sought to, or from where it stood."""
+    stands: dict[TP, int] = {}
+    epochs: dict[TP, int] = {}
+    for chunk in done:
+        at = stands.get(chunk.tp, 0)
+        if epochs.get(chunk.tp) == chunk.epoch:
+            assert chunk.begin == at
+        else:
+            assert chunk.begin <= at, f"{chunk.tp}: a hole between {at} and {chunk.begin}"
+            assert chunk.begin in {one[chunk.tp] for one in sought}
+        epochs[chunk.tp] = chunk.epoch
+        stands[chunk.tp] = chunk.rows[-1].offset + 1
+
+
+def note_seeks(one: Member) -> list[dict[TP, int]]:
+    """Every set of positions that the member seeks to, from now on and the one in force."""
+    sought = [dict(one.consumer.sought)]
+    original = one.consumer.perform_seek
+
+    async def noted() -> None:
+        await original()
+        sought.append(dict(one.consumer.sought))
+
+    one.consumer.perform_seek = noted  # type: ignore[method-assign]
+    return sought
+
+
+def test_seeks_in_mid_stream_deliver_again_from_the_committed_offset_without_a_hole(log: Log, member: Members) -> None:
+    topic = log.create("orders")
+    one = member(topic).start()
+    sought = note_seeks(one)
+    ended = threading.Event()
+
+    def load() -> None:
+        while not ended.is_set():
+            log.produce(topic, (b"%d" % n for n in range(300)))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        for number in range(10):
+            wait_for(lambda n=number: count(one.done) > n * 300, "the work goes on")  # type: ignore[misc]
+            one.call(one.consumer.perform_seek())
+    finally:
+        ended.set()
+        thread.join()
+    expected = log.read(topic)
+    ends = {tp: found[-1].offset for tp, found in expected.items()}
+
+    def reached() -> bool:
+        found = one.offsets
+        return all(tp in found and found[tp][-1] == end for tp, end in ends.items())
+
+    wait_for(reached, "the end is reached")
+    assert_no_hole(one.done, sought)
+    assert {tp: sorted(set(found)) for tp, found in rows(one.done).items()} == expected
+
+
+def test_records_fetched_before_a_seek_are_not_delivered_behind_it(log: Log, member: Members) -> None:
+    topic = log.create("orders")
+    log.produce(topic, (b"%d" % n for n in range(6_000)))
+    one = member(topic).start()
+    wait_for(lambda: count(one.done) >= 6_000, "all so far is delivered")
+    wait_for(lambda: sum(log.committed(one.group, topic).values()) == 6_000, "and committed")
+    sought = note_seeks(one)
+    fetch = one.consumer._wait_next_records
+    crossed = threading.Event()
+
+    async def crossed_by_a_seek(timeout: float) -> Any:
+        records, active = await fetch(timeout)
+        if records and not crossed.is_set():
+            crossed.set()
+            await one.consumer.perform_seek()
+        return records, active
+
+    one.consumer._wait_next_records = crossed_by_a_seek  # type: ignore[method-assign]
+    log.produce(topic, (b"more %d" % n for n in range(6_000)))
+    wait_for(crossed.is_set, "a seek has crossed a fetch")
+    wait_for(lambda: count(one.done) >= 12_000, "everything is delivered")
+    assert_no_hole(one.done, sought)
+    assert rows(one.done) == log.read(topic), "what was committed is not repeated either"
+
+
+def test_a_seek_that_ends_while_a_fetch_is_under_way_loses_nothing(log: Log, member: Members) -> None:
+    topic = log.create("orders")
+    log.produce(topic, (b"%d" % n for n in range(6_000)))
+    one = member(topic).start()
+    wait_for(lambda: count(one.done) >= 6_000, "all so far is delivered")
+    wait_for(lambda: sum(log.committed(one.group, topic).values()) == 6_000, "and committed")
+    inner = one.consumer.earliest_offsets
+    delivered_meanwhile = threading.Event()
+
+    async def fetched_meanwhile(*tps: TP) -> Any:
+        """Between the two seeks of a perform_seek more records come and are fetched."""
+        found = await inner(*tps)
+        log.produce(topic, (b"more %d" % n for n in range(3_000)))
+        records = await one.consumer._getmany(active_partitions=set(one.assigned), timeout=10)
+        assert records
+        delivered_meanwhile.set()
+        return found
+
+    one.consumer.earliest_offsets = fetched_meanwhile  # type: ignore[method-assign,assignment]
+    try:
+        one.call(one.consumer.perform_seek())
+    finally:
+        one.consumer.earliest_offsets = inner  # type: ignore[method-assign]
+    assert delivered_meanwhile.is_set()
+    wait_for(lambda: count(one.done) >= 9_000, "everything is delivered")
+    assert rows(one.done) == log.read(topic)
+
+
+def test_a_group_that_has_committed_nothing_begins_at_the_beginning(log: Log, member: Members) -> None:
+    topic = log.create("orders")
+    log.produce(topic, (b"%d" % n for n in range(300)))
+    one = member(topic).start()
+    wait_for(lambda: count(one.done) >= 300, "everything is delivered")
+    assert rows(one.done) == log.read(topic)
+    assert one.consumer.expired == 0
+
+
+def test_a_group_that_has_committed_offset_zero_begins_at_the_beginning(log: Log, member: Members) -> None:
+    topic = log.create("orders")
+    log.produce(topic, (b"%d" % n for n in range(300)))
+    one = member(topic)
+    log.commit(one.group, {TP(topic, p): 0 for p in range(3)})
+    one.start()
+    wait_for(lambda: count(one.done) >= 300, "everything is delivered")
+    assert rows(one.done) == log.read(topic)
+
+
+def test_work_begins_where_the_group_has_committed(log: Log, member: Members) -> None:
+    topic = log.create("orders")
+    log.produce(topic, (b"%d" % n for n in range(300)))
+    one = member(topic)
+    start = {TP(topic, 0): 40, TP(topic, 1): 100}
+    log.commit(one.group, start)
+    one.start()
+    expected = {tp: found[start.get(tp, 0) :] for tp, found in log.read(topic).items()}
+    wait_for(lambda: count(one.done) >= 160, "the rest is delivered")
+    log.produce(topic, [b"more"])
+    wait_for(lambda: count(one.done) >= 161, "and what comes")
+    expected[TP(topic, 0)].append(log.read(topic)[TP(topic, 0)][-1])
+    assert rows(one.done) == {tp: found for tp, found in expected.items() if found}
+
+
+def test_what_retention_has_deleted_unread_is_counted_and_the_work_goes_on(log: Log, member: Members) -> None:
+    topic = log.create("orders")
+    log.produce(topic, (b"%d" % n for n in range(300)))
+    one = member(topic)
+    log.commit(one.group, {TP(topic, 0): 10, TP(topic, 1): 60})
+    log.delete_before({TP(topic, 0): 50, TP(topic, 1): 50, TP(topic, 2): 50})
+    one.start()
+    wait_for(lambda: count(one.done) >= 140, "what is left is delivered")
+    assert one.consumer.expired == 40, (
+        "of partition 0; partition 1 had read further, and of partition 2 nothing is known"
+    )
+    expected = log.read(topic)
+    expected[TP(topic, 1)] = expected[TP(topic, 1)][10:]
+    assert rows(one.done) == expected
