@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ def run(fault: Fault, directory: Path) -> Run:
     shop = Installation(directory / "home", broker.bootstrap, redis.url)
     crew = Crew(shop)
     watcher = None
+    stage = Stage(crew, broker)
     problem, judged = "", None
     try:
         broker.start()
@@ -60,7 +62,6 @@ def run(fault: Fault, directory: Path) -> Run:
         for worker in [crew.join(place) for place in fault.workers]:
             worker.wait_ready()
         messages = orders(fault.rate * fault.seconds, fault.customers)
-        stage = Stage(crew, broker)
         try:
             run_load(stage, lambda: shop.produce(messages, fault.rate), fault.inflict)
             shop.caught_up(CATCH_UP)
@@ -79,6 +80,7 @@ def run(fault: Fault, directory: Path) -> Run:
         exact=judged.exact and not problem,
         events=len(shop.produced),
         downtime=round(watcher.pause, 2),
+        broker_away=round(stage.broker_away, 2),
         duplicates=judged.duplicates,
         lost=judged.lost,
         wrong=judged.wrong,
@@ -101,6 +103,7 @@ def main() -> int:
     unknown = set(asked.faults) - set(names)
     if unknown:
         parser.error(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and workers are ended too
     runs: list[Run] = []
     with kept_busy(asked.busy):
         for number in range(asked.runs):

@@ -26,6 +26,8 @@ class Run:
     events: int
     downtime: float
     """The longest time in which no change came, seconds."""
+    broker_away: float
+    """How long of it the broker was not there."""
     duplicates: int
     lost: int
     wrong: int
@@ -67,15 +69,18 @@ def document(runs: Sequence[Run], busy: bool) -> dict[str, Any]:
 def table(runs: Sequence[Run]) -> str:
     """One line per fault, in Markdown."""
     lines = [
-        "| fault | runs | exact | longest pause of changes, s | duplicates | lost | wrong | restarts |",
-        "|---|---|---|---|---|---|---|---|",
+        "| fault | runs | exact | longest pause of changes, s | broker away, s | duplicates | lost | wrong | restarts |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for fault in dict.fromkeys(run.fault for run in runs):
         of = [run for run in runs if run.fault == fault]
-        pauses = f"{min(run.downtime for run in of):.1f} to {max(run.downtime for run in of):.1f}"
+        spans = [
+            f"{min(getattr(run, name) for run in of):.1f} to {max(getattr(run, name) for run in of):.1f}"
+            for name in ("downtime", "broker_away")
+        ]
         sums = [sum(getattr(run, name) for run in of) for name in ("duplicates", "lost", "wrong")]
         restarts = sum(len(run.restarts) for run in of)
-        cells = [fault, len(of), sum(run.exact for run in of), pauses, *sums, restarts]
+        cells = [fault, len(of), sum(run.exact for run in of), *spans, *sums, restarts]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

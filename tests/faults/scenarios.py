@@ -20,6 +20,8 @@ class Stage:
     crew: Crew
     broker: Kafka
     begun: float = 0.0
+    broker_away: float = 0.0
+    """Seconds from the broker's end to its first answer."""
 
     def at(self, second: float) -> None:
         """Wait for a second of the load: the faults follow a timetable, whatever the workers are doing then."""
@@ -28,7 +30,9 @@ class Stage:
     def bounce(self) -> None:
         """Kill the broker with kill -9 and start it again at once (it needs some seconds to answer)."""
         self.broker.kill()
+        away = time.monotonic()
         self.broker.start()
+        self.broker_away = time.monotonic() - away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
