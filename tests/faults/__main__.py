@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import random
 import shutil
 import signal
 import subprocess
@@ -24,7 +26,7 @@ from tests.faults.judgement import judge
 from tests.faults.report import Run, table, write
 from tests.faults.scenarios import FAULTS, Fault, Stage, run_load
 from tests.faults.watcher import Watcher
-from tests.installation import Installation, orders
+from tests.installation import Installation, order, orders
 
 OUT: Final = Path("build")
 CATCH_UP: Final = 240.0
@@ -61,9 +63,11 @@ def run(fault: Fault, directory: Path) -> Run:
         watcher = Watcher(shop.settings).start()
         for worker in [crew.join(place) for place in fault.workers]:
             worker.wait_ready()
-        messages = orders(fault.rate * fault.seconds, fault.customers)
+        least = fault.rate * fault.seconds
+        more = (order(random.Random(-n).randrange(fault.customers), n) for n in itertools.count(least))
+        messages = itertools.chain(orders(least, fault.customers), more)
         try:
-            run_load(stage, lambda: shop.produce(messages, fault.rate), fault.inflict)
+            run_load(stage, messages, lambda load: shop.produce(load, fault.rate), fault)
             shop.caught_up(CATCH_UP)
         except (AssertionError, No, pytest.fail.Exception) as error:
             problem = str(error)

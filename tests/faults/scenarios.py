@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from sandbox.kafka import Kafka
 from tests.faults.crew import Crew
+from tests.installation import WorkerProcess
 from tests.waiting import wait_for
+
+Message = tuple[str, bytes, bytes]
+"""Topic, key and value."""
 
 
 @dataclass(slots=True)
@@ -24,8 +28,12 @@ class Stage:
     """Seconds from the broker's end to its first answer."""
 
     def at(self, second: float) -> None:
-        """Wait for a second of the load: the faults follow a timetable, whatever the workers are doing then."""
+        """Wait for a second of the load: faults follow a timetable."""
         time.sleep(max(0.0, self.begun + second - time.monotonic()))
+
+    def after(self, seconds: float) -> None:
+        """Wait for some seconds of the timetable."""
+        time.sleep(seconds)
 
     def bounce(self) -> None:
         """Kill the broker with kill -9 and start it again at once (it needs some seconds to answer)."""
@@ -46,25 +54,38 @@ class Fault:
     rate: int
     """Events per second."""
     seconds: int
-    """How long the load lasts."""
+    """How long the load lasts at least; it goes on until the fault is over."""
     customers: int
     inflict: Callable[[Stage], None]
 
 
+def _owns(worker: WorkerProcess, partitions: int) -> None:
+    def look() -> bool:
+        owned = worker.ready().get("partitions")
+        return owned is not None and len(owned) == partitions
+
+    wait_for(look, f"the worker owns {partitions} partitions", 90)
+
+
 def _killed_twice(stage: Stage) -> None:
-    for second in (5, 15):
-        stage.at(second)
-        stage.crew.kill("a")
-        stage.crew.join("a")
+    stage.at(5)
+    stage.crew.kill("a")
+    worker = stage.crew.join("a").wait_ready()
+    stage.at(15)
+    wait_for(lambda: worker.metric("segstream_events_total") > 5000, "it works again")
+    stage.crew.kill("a")
+    stage.crew.join("a")
 
 
 def _join_leave_kill(stage: Stage) -> None:
     stage.at(5)
-    stage.crew.join("b").wait_ready()
+    second = stage.crew.join("b").wait_ready()
     stage.at(12)
+    _owns(second, 2)
     stage.crew.leave("a")
     stage.at(18)
-    stage.crew.join("c").wait_ready()
+    _owns(second, 4)
+    _owns(stage.crew.join("c").wait_ready(), 2)
     stage.at(26)
     stage.crew.kill("b")
 
@@ -76,19 +97,20 @@ def _broker_killed(stage: Stage) -> None:
 
 def _all_at_once(stage: Stage) -> None:
     stage.at(5)
-    stage.crew.join("b")
+    second = stage.crew.join("b").wait_ready()
+    _owns(second, 2)
     stage.at(11)
     stage.crew.kill("a")
-    stage.at(15)
+    stage.after(4)
     stage.crew.join("a")
-    stage.at(20)
+    _owns(second, 0)  # it has let go of its partitions: the group rebalances
     stage.bounce()
 
 
 FAULTS: Final = (
     Fault(
         name="killed-twice",
-        text="kill -9 of the only worker at 5 s and 15 s, each time started again at once",
+        text="kill -9 of the only worker at 5 s, and from 15 s on as soon as it works again; each time started again at once",
         workers=("a",),
         rate=5000,
         seconds=25,
@@ -115,8 +137,8 @@ FAULTS: Final = (
     ),
     Fault(
         name="all-at-once",
-        text="a second worker joins at 5 s, kill -9 of the first at 11 s, it returns at 15 s, kill -9 of the broker in that "
-        "rebalance at 20 s, started again at once",
+        text="a second worker joins at 5 s; kill -9 of the first at 11 s, it returns 4 s later; kill -9 of the broker in the "
+        "rebalance that follows, started again at once",
         workers=("a",),
         rate=5000,
         seconds=36,
@@ -126,20 +148,33 @@ FAULTS: Final = (
 )
 
 
-def run_load(stage: Stage, produce: Callable[[], None], inflict: Callable[[Stage], None]) -> None:
+def run_load(
+    stage: Stage, messages: Iterable[Message], produce: Callable[[Iterable[Message]], None], fault: Fault
+) -> None:
     """Inflict the fault while the load runs, and wait for the load's end."""
     failure: list[BaseException] = []
+    over = threading.Event()
+    least = fault.rate * fault.seconds
 
-    def load() -> None:
+    def load() -> Iterator[Message]:
+        for number, message in enumerate(messages):
+            if number >= least and over.is_set():
+                return
+            yield message
+
+    def run() -> None:
         try:
-            produce()
+            produce(load())
         except BaseException as error:  # told by the thread that waits
             failure.append(error)
 
-    thread = threading.Thread(target=load, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     stage.begun = time.monotonic()
     thread.start()
-    inflict(stage)
-    wait_for(lambda: not thread.is_alive(), "the load has ended", 300)
+    try:
+        fault.inflict(stage)
+    finally:
+        over.set()
+        wait_for(lambda: not thread.is_alive(), "the load has ended", 300)
     if failure:
         raise failure[0]
