@@ -24,7 +24,7 @@ from segstream.outcome import No
 from tests.faults.crew import Crew
 from tests.faults.judgement import judge
 from tests.faults.report import Run, table, write
-from tests.faults.scenarios import FAULTS, Fault, Stage, run_load
+from tests.faults.scenarios import FAULTS, PATIENCE, Fault, Stage, run_load
 from tests.faults.watcher import Watcher
 from tests.installation import Installation, order, orders
 
@@ -62,7 +62,7 @@ def run(fault: Fault, directory: Path) -> Run:
         model = shop.prepare()
         watcher = Watcher(shop.settings).start()
         for worker in [crew.join(place) for place in fault.workers]:
-            worker.wait_ready()
+            worker.wait_ready(PATIENCE)
         least = fault.rate * fault.seconds
         more = (order(random.Random(-n).randrange(fault.customers), n) for n in itertools.count(least))
         messages = itertools.chain(orders(least, fault.customers), more)

@@ -13,6 +13,8 @@ from tests.faults.crew import Crew
 from tests.installation import WorkerProcess
 from tests.waiting import wait_for
 
+PATIENCE: Final = 180.0
+"""Seconds that a wait on a worker may last: the machine may be as slow as it likes, only the result counts."""
 Message = tuple[str, bytes, bytes]
 """Topic, key and value."""
 
@@ -64,28 +66,28 @@ def _owns(worker: WorkerProcess, partitions: int) -> None:
         owned = worker.ready().get("partitions")
         return owned is not None and len(owned) == partitions
 
-    wait_for(look, f"the worker owns {partitions} partitions", 90)
+    wait_for(look, f"the worker owns {partitions} partitions", PATIENCE)
 
 
 def _killed_twice(stage: Stage) -> None:
     stage.at(5)
     stage.crew.kill("a")
-    worker = stage.crew.join("a").wait_ready()
+    worker = stage.crew.join("a").wait_ready(PATIENCE)
     stage.at(15)
-    wait_for(lambda: worker.metric("segstream_events_total") > 5000, "it works again")
+    wait_for(lambda: worker.metric("segstream_events_total") > 5000, "it works again", PATIENCE)
     stage.crew.kill("a")
     stage.crew.join("a")
 
 
 def _join_leave_kill(stage: Stage) -> None:
     stage.at(5)
-    second = stage.crew.join("b").wait_ready()
+    second = stage.crew.join("b").wait_ready(PATIENCE)
     stage.at(12)
     _owns(second, 2)
     stage.crew.leave("a")
     stage.at(18)
     _owns(second, 4)
-    _owns(stage.crew.join("c").wait_ready(), 2)
+    _owns(stage.crew.join("c").wait_ready(PATIENCE), 2)
     stage.at(26)
     stage.crew.kill("b")
 
@@ -97,7 +99,7 @@ def _broker_killed(stage: Stage) -> None:
 
 def _all_at_once(stage: Stage) -> None:
     stage.at(5)
-    second = stage.crew.join("b").wait_ready()
+    second = stage.crew.join("b").wait_ready(PATIENCE)
     _owns(second, 2)
     stage.at(11)
     stage.crew.kill("a")
@@ -175,6 +177,6 @@ def run_load(
         fault.inflict(stage)
     finally:
         over.set()
-        wait_for(lambda: not thread.is_alive(), "the load has ended", 300)
+        wait_for(lambda: not thread.is_alive(), "the load has ended", 2 * PATIENCE)
     if failure:
         raise failure[0]
