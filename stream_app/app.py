@@ -148,9 +148,8 @@ class Worker:
         return app
 
     def _table(self, partitions: int) -> ChunkTable:
-        table: ChunkTable = self.app.Table("users", partitions=partitions, key_type=bytes, value_type=bytes)
-        table.data.open_store = opener(self.settings.store, self._directory())  # type: ignore[attr-defined]
-        table.changelog_topic = self.app.topic(
+        # Given to the table at once: Faust registers a table for recovery by the name its changelog has when it is made.
+        changelog = self.app.topic(
             topics.USERS.name,
             schema=ChunkSchema(),
             key_type=bytes,
@@ -162,6 +161,10 @@ class Worker:
             internal=True,
             allow_empty=True,
         )
+        table: ChunkTable = self.app.Table(
+            "users", partitions=partitions, key_type=bytes, value_type=bytes, changelog_topic=changelog
+        )
+        table.data.open_store = opener(self.settings.store, self._directory())  # type: ignore[attr-defined]
         return table
 
     def _directory(self) -> Path:

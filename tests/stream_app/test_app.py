@@ -1,0 +1,18 @@
+"""The worker put together, as far as it shows without servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas import topics
+from schemas.settings import Settings
+from schemas.signing import Keyring
+from stream_app.app import Worker
+
+
+@pytest.mark.parametrize("app_id", ["segstream", "another-group"])
+def test_customers_are_restored_from_the_topic_that_they_are_stored_in(tmp_path: Path, app_id: str) -> None:
+    worker = Worker(Settings(home=tmp_path, app_id=app_id), Keyring([]), 4, lambda: 0)
+    assert worker.app.tables.changelog_topics == {topics.USERS.name}
