@@ -262,8 +262,7 @@ class Member:
         app._transport = transport
         app.conf.Table = ChunkTable
         for name in self._changelogs:
-            table = app.Table(name, partitions=self._partitions, key_type=bytes, value_type=bytes)
-            table.changelog_topic = app.topic(
+            changelog = app.topic(
                 name,
                 schema=ChunkSchema(),
                 key_type=bytes,
@@ -274,6 +273,10 @@ class Member:
                 acks=False,
                 internal=True,
                 allow_empty=True,
+            )
+            # Faust registers a table by the name that its changelog has at this moment.
+            table = app.Table(
+                name, partitions=self._partitions, key_type=bytes, value_type=bytes, changelog_topic=changelog
             )
             store: PartitionStore = table.data  # type: ignore[assignment]
             self.stored = store.partitions
