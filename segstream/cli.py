@@ -171,6 +171,34 @@ def doctor(json: Json = False) -> None:
 
 
 @app.command()
+def plan(
+    customers: Annotated[int, typer.Option(min=1, help="Customers, those without orders too.")],
+    events_per_second: Annotated[float, typer.Option(min=0.001, help="Events per second, at the busiest hour.")],
+    memory: Annotated[float, typer.Option(help="GiB that a worker may take.")] = 8.0,
+    replication: Annotated[int, typer.Option(min=1, help="Replication factor of the topics.")] = 3,
+    json: Json = False,
+) -> None:
+    """What a shop of this size needs, and what gives way first; from constants that `make bench` measured."""
+    with outcome(json) as result:
+        from rich.table import Table
+
+        from segstream import capacity
+
+        constants = capacity.measured()
+        made = capacity.plan(customers, events_per_second, constants, memory_per_worker=memory, replication=replication)
+        result.document = capacity.document(made, constants)
+        if not json:
+            needs = Table("needed", "", show_header=False)
+            for name, value in capacity.rows(made):
+                needs.add_row(name, value)
+            limits = Table("gives way first", "here", "then")
+            for limit in made.limits:
+                limits.add_row(limit.what, limit.at, limit.do, style="red" if limit.load > 1 else "")
+            out.print(needs, limits)
+            out.print(f"Constants: {constants.command}, {constants.machine}, {constants.date}.", highlight=False)
+
+
+@app.command()
 def demo(
     seconds: Annotated[int, typer.Option("--for", min=20, help="Seconds of live traffic.")] = 120,
     customers: Annotated[int, typer.Option(min=500, help="Customers with history.")] = 3000,

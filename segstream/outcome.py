@@ -27,7 +27,7 @@ err = Console(stderr=True)
 _CODES: Final = (
     (UNREACHABLE, {"WarehouseUnreachable", "KafkaUnreachable", "ServerUnavailable", "BusyLoadingError"}),
     (NO, {"EmptyWarehouse", "TrainingError", "RegistryConflict", "RejectedModel", "WrongTopics", "No"}),
-    (USAGE, {"WarehouseError", "Usage", "ValidationError", "SettingsError", "TOMLDecodeError"}),
+    (USAGE, {"WarehouseError", "Usage", "ValidationError", "SettingsError", "TOMLDecodeError", "NoInstanceId"}),
 )
 """Names of errors and what each means to the caller; the first match counts. By name, so that nothing heavy is imported."""
 _REDIS_AWAY: Final = {"ConnectionError", "TimeoutError"}

@@ -89,6 +89,7 @@ def run(settings: Settings, keys: Keyring) -> int:
     worker = Worker(settings, keys, count, now_micros)
     worker.app.service(_endpoint(worker, settings))
     runner = faust.Worker(worker.app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)
+    runner.spinner = None  # it writes terminal codes between the log's lines
     try:
         runner.execute_from_commandline()
     except SystemExit as stop:

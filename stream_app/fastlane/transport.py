@@ -6,7 +6,6 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from operator import attrgetter
 from typing import Any, Final
 
 import aiokafka
@@ -23,16 +22,15 @@ MAX_CHUNK_BYTES: Final = 1024 * 1024
 MAX_IN_FLIGHT: Final = 16
 """Chunks handed out and not yet acknowledged."""
 
-_size: Final = attrgetter("serialized_value_size")
-
 
 def chunks(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Cut fetched records, in order, into chunks of at most MAX_CHUNK records and MAX_CHUNK_BYTES of values."""
     first = 0
     while first < len(records):
         part = records[first : first + MAX_CHUNK]
-        if sum(map(_size, part)) > MAX_CHUNK_BYTES:
-            part = part[: max(1, bisect_right(list(accumulate(map(_size, part))), MAX_CHUNK_BYTES))]
+        sizes = [len(record.value or b"") for record in part]
+        if sum(sizes) > MAX_CHUNK_BYTES:
+            part = part[: max(1, bisect_right(list(accumulate(sizes)), MAX_CHUNK_BYTES))]
         yield part
         first += len(part)
 
