@@ -1,0 +1,206 @@
+"""What is written down: medians and spread, the machine, verdicts, JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+import psutil
+
+BEGIN: Final = "<!-- bench:begin -->"
+END: Final = "<!-- bench:end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One promise: what was measured, the bound, and whether it holds."""
+
+    name: str
+    value: float
+    bound: str
+    holds: bool
+
+    @classmethod
+    def at_least(cls, name: str, value: float, least: float) -> Self:
+        """The value must be `least` or more.
+
+        >>> Verdict.at_least("speed", 3.0, 2.0).holds
+        True
+        """
+        return cls(name, round(value, 3), f">= {least:,g}", value >= least)
+
+    @classmethod
+    def at_most(cls, name: str, value: float, most: float) -> Self:
+        """The value must be `most` or less."""
+        return cls(name, round(value, 3), f"<= {most:,g}", value <= most)
+
+    def document(self) -> dict[str, Any]:
+        """For the results."""
+        return asdict(self)
+
+
+def spread(values: Sequence[float]) -> dict[str, float] | None:
+    """Median, least and greatest; None of nothing.
+
+    >>> spread([3.0, 1.0, 2.0])
+    {'median': 2.0, 'min': 1.0, 'max': 3.0, 'n': 3}
+    """
+    if not values:
+        return None
+    return {
+        "median": round(statistics.median(values), 4),
+        "min": round(min(values), 4),
+        "max": round(max(values), 4),
+        "n": len(values),
+    }
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least this share of the values does not exceed.
+
+    >>> quantile([4.0, 1.0, 3.0, 2.0], 0.5), quantile([1.0], 0.99)
+    (2.0, 1.0)
+    """
+    ordered = sorted(values)
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def commit() -> str:
+    """The commit measured, with a + where files differ from it."""
+    head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
+    return head.stdout.strip() + ("+" if dirty.strip() else "")
+
+
+def document(command: str, parts: Sequence[dict[str, Any]], load: float) -> dict[str, Any]:
+    """The whole result. `load`: the machine's load average before the measurement began."""
+    return {
+        "command": command,
+        "commit": commit(),
+        "machine": machine(),
+        "load_before": round(load, 2),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "verdicts": [verdict for part in parts for verdict in part["verdicts"]],
+        "parts": {part["part"]: part for part in parts},
+    }
+
+
+def write(result: dict[str, Any], path: Path) -> None:
+    """JSON and, beside it, Markdown."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, default=float) + "\n")
+    path.with_suffix(".md").write_text(markdown(result))
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as people read it."""
+    m = result["machine"]
+    lines = [
+        f"`{result['command']}`, {result['date'][:10]}, commit {result['commit']}, {m['cpu']}, {m['cores']} cores, "
+        f"{m['memory_gib']} GiB, Python {m['python']}, {m['system']}; load before the start {result['load_before']}.",
+        "",
+    ]
+    for name, part in result["parts"].items():
+        lines += [*_TABLES[name](part), ""]
+        lines += [f"- could not be measured: {failure.splitlines()[0]}" for failure in part.get("failures", ())]
+    lines += ["| promise | measured | bound | holds |", "|---|---|---|---|"]
+    lines += [
+        f"| {v['name']} | {v['value']:,g} | {v['bound']} | {'yes' if v['holds'] else '**no**'} |"
+        for v in result["verdicts"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def cell(numbers: dict[str, float] | None, form: str = ",.1f") -> str:
+    """Median, and the spread where there is one.
+
+    >>> cell({"median": 2.0, "min": 1.0, "max": 3.0, "n": 3}), cell(None)
+    ('2.0 (1.0 to 3.0)', '-')
+    """
+    if numbers is None:
+        return "-"
+    text = f"{numbers['median']:{form}}"
+    return text if numbers["n"] == 1 else f"{text} ({numbers['min']:{form}} to {numbers['max']:{form}})"
+
+
+def _hotpath(part: dict[str, Any]) -> list[str]:
+    rows = [
+        f"Catching up with {part['events']:,} events of {part['customers']:,} customers ({part['share_of_changes']:.1%} change a segment), "
+        f"medians (least to greatest) of {part['repetitions']} interleaved runs; slow engines: the first {part['slice']:,} events.",
+        "",
+        "| engine | events | events/s | CPU us/event | peak MiB | start to first change s | lost / wrong / duplicated |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for engine in sorted(part["engines"].values(), key=lambda e: -e["events_per_s"]["median"]):
+        rows.append(
+            f"| {engine['label']} | {engine['events']:,} | {cell(engine['events_per_s'], ',.0f')} | {cell(engine['cpu_us'])} | "
+            f"{cell(engine['peak_mib'], ',.0f')} | {cell(engine['start_to_first'], ',.2f')} | "
+            f"{engine['lost']} / {engine['wrong'] + engine['reordered'] + engine['states_wrong']} / {engine['duplicated']} |"
+        )
+    return rows
+
+
+def _latency(part: dict[str, Any]) -> list[str]:
+    rows = [
+        f"From producing an event to its change being readable, {part['seconds']:g} s of {part['rate']:,g} events/s and of half of what each engine can; "
+        "then kill -9, start again, and the time until the next change.",
+        "",
+        "| engine | p50 ms | p99 ms | half: events/s | p50 ms | p99 ms | kill -9 to next change s | lost / wrong / duplicated |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for engine in part["engines"].values():
+        rows.append(
+            f"| {engine['label']} | {cell(engine['p50_ms'])} | {cell(engine['p99_ms'])} | {cell(engine['half_rate'], ',.0f')} | "
+            f"{cell(engine['half_p50_ms'])} | {cell(engine['half_p99_ms'])} | {cell(engine['kill_to_change'], ',.1f')} | "
+            f"{engine['lost']} / {engine['wrong'] + engine['reordered'] + engine['states_wrong']} / {engine['duplicated']} |"
+        )
+    return rows
+
+
+def _scale(part: dict[str, Any]) -> list[str]:
+    rows = [
+        f"One worker with {part['customers']:,} customers; and several workers.",
+        "",
+        "| what | measured |",
+        "|---|---|",
+    ]
+    return rows + [f"| {name} | {value:,.4g} |" for name, value in part["figures"].items()]
+
+
+_TABLES: Final = {"hotpath": _hotpath, "latency": _latency, "scale": _scale}
+
+
+def put_into(page: Path, text: str) -> None:
+    """Replace what stands between the markers of a page. Raises ValueError where it has none."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no {BEGIN} ... {END} to put the table between")
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
