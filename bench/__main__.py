@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -12,10 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import hotpath, report
+from bench import chart, hotpath, latency, report, scale
 from bench.lineup import ENGINES
 
-PARTS: Final = ("hotpath",)
+BUILD: Final = Path("build")
+PAGE: Final = Path("docs/performance.md")
+PICTURE: Final = Path("docs/performance.svg")
+PARTS: Final = ("hotpath", "latency", "scale")
 
 
 def main() -> int:
@@ -30,32 +34,57 @@ def main() -> int:
     results: list[dict[str, Any]] = []
     for name in names:
         with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as scratch:
-            results.append(_part(name, options)(Path(scratch), say))
+            results.append(_part(name, options, results)(Path(scratch), say))
     command = shlex.join(["make", "bench"]) + (f' ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else "")
     result = report.document(command, results, load)
     for part in results:
-        report.write(report.document(command, [part], load), Path("build") / f"bench-{part['part']}.json")
+        report.write(report.document(command, [part], load), BUILD / f"bench-{part['part']}.json")
     if not options.only:
-        report.write(result, Path("build") / "bench.json")
+        report.write(result, BUILD / "bench.json")
     print(report.markdown(result))
+    if options.docs:
+        report.put_into(PAGE, report.markdown(result))
+        if hot := result["parts"].get("hotpath"):
+            PICTURE.write_text(chart.picture(hot["engines"]))
     failed = any(part.get("failures") for part in results)
     return 0 if all(v["holds"] for v in result["verdicts"]) and not failed else 1
 
 
-def _part(name: str, options: argparse.Namespace) -> Callable[[Path, Callable[[str], None]], dict[str, Any]]:
+Part = Callable[[Path, Callable[[str], None]], dict[str, Any]]
+
+
+def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]]) -> Part:
+    quick = options.quick
     engines = tuple(options.engines.split(",")) if options.engines else tuple(ENGINES)
-    repetitions = options.repetitions or (1 if options.quick else 3)
+    repetitions = options.repetitions or (1 if quick else 3)
     if name == "hotpath":
-        events = options.events or (60_000 if options.quick else 1_000_000)
-        plan = hotpath.Plan(
+        events = options.events or (60_000 if quick else 1_000_000)
+        hot = hotpath.Plan(
             events=events,
             customers=events // 20,
-            slice=min(events, 5_000 if options.quick else 30_000),
+            slice=min(events, 5_000 if quick else 30_000),
             repetitions=repetitions,
             engines=engines,
         )
-        return lambda directory, say: hotpath.measure(plan, directory, say)
+        return lambda directory, say: hotpath.measure(hot, directory, say)
+    if name == "latency":
+        small = {"seconds": 4.0, "events": 4_000, "customers": 1_000} if quick else {}
+        slow = latency.Plan(engines=engines, repetitions=repetitions, capacity=_capacity(before), **small)
+        return lambda directory, say: latency.measure(slow, directory, say)
+    if name == "scale":
+        few = {"customers": 5_000, "few": 1_000, "repetitions": 1, "swap_seconds": 5.0, "fleet_events": 20_000}
+        crowd = scale.Plan(**(few if quick else {}))
+        return lambda directory, say: scale.measure(crowd, directory, say)
     raise SystemExit(f"unknown part {name!r}; there are: {', '.join(PARTS)}")
+
+
+def _capacity(before: list[dict[str, Any]]) -> dict[str, float]:
+    """Events/s of each engine: of this run's hot path, else of the last one's."""
+    found = next((part for part in before if part["part"] == "hotpath"), None)
+    file = BUILD / "bench-hotpath.json"
+    if found is None and file.exists():
+        found = json.loads(file.read_text())["parts"]["hotpath"]
+    return {} if found is None else {name: e["events_per_s"]["median"] for name, e in found["engines"].items()}
 
 
 def _options() -> argparse.Namespace:
@@ -67,6 +96,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engines", help=f"comma-separated: {', '.join(ENGINES)}")
     parser.add_argument("--events", type=int, help="events to catch up with")
     parser.add_argument("--repetitions", type=int, help="interleaved repetitions (default 3; quick: 1)")
+    parser.add_argument("--docs", action="store_true", help=f"put the table into {PAGE} and the picture into {PICTURE}")
     return parser.parse_args()
 
 

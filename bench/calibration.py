@@ -19,6 +19,8 @@ from schemas.model import Artifact, Golden, Model, NumberTerm, Segment, model_id
 
 CUSTOMERS: Final = 1_000
 """Customers of the small shop."""
+TYPICAL: Final = 20.0
+"""Events per customer of the shops here, unless said otherwise."""
 DIMENSIONS: Final = 3
 SEGMENTS: Final = 5
 LOOKS: Final = 6
@@ -86,6 +88,18 @@ def fitted(rows: Sequence[Facts], seed: int) -> Artifact:
         explained_variance=_floats(pca.explained_variance_ratio_),
         golden=(),
     )
+    return _proved(draft, rows)
+
+
+def moved(artifact: Artifact) -> Artifact:
+    """A model of the same segments that puts everyone a little elsewhere, so that some customers change."""
+    bias = (artifact.bias[0] + 0.25, *artifact.bias[1:])
+    draft = msgspec.structs.replace(artifact, bias=bias, golden=())
+    return _proved(draft, [golden.facts for golden in artifact.golden])
+
+
+def _proved(draft: Artifact, rows: Sequence[Facts]) -> Artifact:
+    """With golden rows."""
     model = Model(draft, "")
     golden = tuple(
         Golden(row, tuple(model.project(row)), model.score(row).nearest) for row in rows[:: len(rows) // 5 or 1]

@@ -58,7 +58,7 @@ def run(engine: Run, command: Sequence[str], expected: Expected, deadline: float
             wait_for(lambda: len(probe.times) >= len(expected.changes), "every change", deadline, process.alive)
             wait_for(lambda: len(probe.seen) >= len(expected.changes), "every change", deadline, process.alive)
             last = max(probe.seen.values())
-            wait_for(lambda: committed() == expected.ends, "offsets committed at the end", 60, process.alive)
+            wait_for(lambda: committed() == expected.ends, "offsets committed at the end", 60, process.alive, 0.02)
         end, cpu = time.monotonic(), process.cpu()
         first = probe.times[0]
         measured = Measured(

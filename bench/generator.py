@@ -193,3 +193,12 @@ class Log:
         offset = self.ends[partition]
         self.ends[partition] = offset + 1
         return partition, offset
+
+
+def new_customer(number: int) -> Message:
+    """The first order of someone who is in no shop here: sure to change a segment."""
+    made = _order(
+        number, number, 4_200, '{"product_id":"1","brand":"New","category":"Tops","price":42.00,"quantity":1}'
+    )
+    name = f"n{number:07}".encode()
+    return Message(name, made.value.replace(user_id(number).encode(), name))

@@ -54,7 +54,7 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
                 engine = Run(
                     engine=ENGINES[name],
                     installation=made,
-                    group=f"bench-{name}-{repetition}-{time.time_ns() // 1_000_000}",
+                    name=f"bench-{name}-{repetition}-{time.time_ns() // 1_000_000}",
                     source=SLICE if slow else job.ORDERS,
                 )
                 made.fresh()
@@ -68,7 +68,7 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
                 else:
                     runs[name].append(measured)
                     say(line(measured))
-                made.forget(engine.group)
+                engine.forget()
     results = {name: summary(measured) for name, measured in runs.items() if measured}
     return {
         "part": "hotpath",

@@ -6,14 +6,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import redis
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench import job
@@ -109,15 +109,21 @@ class Installation:
         registry.publish(name, to_bytes(artifact, self.signer), at=time.time_ns() // 1000, by="bench")
         return name
 
-    def forget(self, group: str) -> None:
-        """Delete the topics that an engine made for itself, and its group."""
-        self.remove([name for name in self.topics() if group in name])
+    def delete_group(self, group: str) -> None:
+        """Delete a consumer group with its offsets, once its members have gone (a static one: when its session ends)."""
         admin = self.admin()
-        for future in admin.delete_consumer_groups([group]).values():
+
+        def gone() -> bool:
             try:
-                future.result()
-            except KafkaException:  # an engine that died is a member until its session ends; its name is not used again
-                continue
+                admin.delete_consumer_groups([group])[group].result()
+            except KafkaException as error:
+                code = error.args[0].code()
+                if code not in (KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_ID_NOT_FOUND):
+                    raise
+                return bool(code == KafkaError.GROUP_ID_NOT_FOUND)
+            return True
+
+        wait_for(gone, f"group {group} is deleted", 60)
 
     def latest(self, topic: str) -> dict[bytes, bytes]:
         """The last value of every key of a topic; empty where there is no such topic."""
@@ -156,6 +162,13 @@ class Installation:
             parts = [TopicPartition(topic, partition) for partition in range(self.partitions)]
             yield lambda: tuple(max(0, part.offset) for part in client.committed(parts, timeout=10))
 
+    @contextmanager
+    def ends(self, topic: str) -> Iterator[Any]:
+        """A function that tells the end of every partition of a topic."""
+        with _consumer(self.kafka, "bench-reader") as client:
+            parts = [TopicPartition(topic, partition) for partition in range(self.partitions)]
+            yield lambda: tuple(client.get_watermark_offsets(part, timeout=10)[1] for part in parts)
+
 
 @contextmanager
 def _consumer(kafka: str, group: str) -> Iterator[Consumer]:
@@ -179,8 +192,3 @@ def installed(directory: Path, artifact: Artifact, partitions: int = job.PARTITI
     finally:
         server.stop()
         kafka.stop()
-
-
-def environment(made: Installation, more: Mapping[str, str]) -> dict[str, str]:
-    """The installation's settings and more."""
-    return {**made.environment, **more}

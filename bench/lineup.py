@@ -17,6 +17,8 @@ from bench.installation import Installation
 from sandbox.home import cache
 
 HERE: Final = Path(__file__).resolve().parent
+GROUP: Final = "segstream"
+"""The worker's consumer group by default."""
 QUIX: Final = ("quixstreams==3.28.1", "msgspec==0.22.0", "numpy>=2.4,<3", "cryptography>=50,<51")
 """Quix Streams wants an older confluent-kafka than ours, hence an environment of its own."""
 
@@ -38,6 +40,8 @@ class Engine:
     changelog: str | None = None
     """The topic with its state in the product's bytes, `{group}` filled in; None where it is stored otherwise."""
     tolerance: float = 0.0
+    group: str = ""
+    """Its consumer group where that is fixed; empty: the name of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +50,18 @@ class Run:
 
     engine: Engine
     installation: Installation
-    group: str
+    name: str
     source: str
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return self.engine.group or self.name
 
     @property
     def directory(self) -> Path:
         """For its log and local state."""
-        return self.installation.directory / "runs" / self.group
+        return self.installation.directory / "runs" / self.name
 
     def environment(self) -> dict[str, str]:
         """What the program is told."""
@@ -61,7 +70,7 @@ class Run:
             kafka=made.kafka,
             group=self.group,
             source=self.source,
-            instance=f"{self.group}-1",
+            instance=f"{self.name}-1",
             directory=self.directory,
             model=made.model_file,
             trusted=made.signer.public,
@@ -69,14 +78,20 @@ class Run:
         return {
             **made.environment,
             "SEGSTREAM_HOME": str(self.directory),
-            "SEGSTREAM_APP_ID": self.group,
-            "SEGSTREAM_INSTANCE_ID": f"{self.group}-1",
+            "SEGSTREAM_INSTANCE_ID": f"{self.name}-1",
             "SEGSTREAM_SESSION_TIMEOUT": str(job.SESSION_SECONDS),
             **settings.environment(),
             "BENCH_MODEL_ID": made.model.id,
             "BENCH_MODEL_JSON": str(made.directory / "model.json"),
             **self.engine.environment,
         }
+
+    def forget(self) -> None:
+        """Delete the topics that the engine made for itself, and its group with its offsets."""
+        made = self.installation
+        made.remove([name for name in made.topics() if self.name in name])
+        if self.engine.group:
+            made.delete_group(self.group)
 
 
 def _module(name: str) -> Callable[[], list[str]]:
@@ -129,6 +144,7 @@ ENGINES: Final = {
             label="Segstream worker",
             prepare=lambda: [sys.executable, "-m", "segstream", "worker"],
             changelog=job.CHANGELOG,
+            group=GROUP,
         ),
         Engine(
             name="aiokafka",

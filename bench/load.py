@@ -1,6 +1,7 @@
 """A process that sends a shop's messages at a steady rate and writes down when it handed each to the Kafka client.
 
-`python -m bench.load TOPIC CUSTOMERS ROUNDS FIRST COUNT RATE PARTITIONS FILE`, the server in SEGSTREAM_KAFKA. FILE gets one float64 per message:
+`python -m bench.load TOPIC CUSTOMERS ROUNDS FIRST COUNT RATE PARTITIONS FILE`, the server in SEGSTREAM_KAFKA. CUSTOMERS 0: every
+message is the first order of someone new. FILE gets one float64 per message:
 monotonic seconds, which all processes of a machine share.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
-from bench.generator import Log, Message, Shop
+from bench.generator import Log, Message, Shop, new_customer
 
 
 def producer(kafka: str, linger_ms: float) -> Producer:
@@ -67,7 +68,10 @@ def send(client: Producer, topic: str, log: Log, messages: Iterable[Message], ra
 def main() -> None:
     """See the module."""
     topic, customers, rounds, first, count, rate, partitions, file = sys.argv[1:]
-    messages = list(Shop(int(customers), rounds=int(rounds)).messages(int(count), int(first)))
+    if int(customers):
+        messages = list(Shop(int(customers), rounds=int(rounds)).messages(int(count), int(first)))
+    else:
+        messages = [new_customer(number) for number in range(int(first), int(first) + int(count))]
     client = producer(os.environ["SEGSTREAM_KAFKA"], 0 if float(rate) <= 2000 else 1)
     client.list_topics(topic, timeout=10)
     handed = send(client, topic, Log(int(partitions)), messages, float(rate))

@@ -19,15 +19,19 @@ class Failed(RuntimeError):
 
 
 def wait_for(
-    condition: Callable[[], bool], what: str, deadline: float, alive: Callable[[], None] = lambda: None
+    condition: Callable[[], bool],
+    what: str,
+    deadline: float,
+    alive: Callable[[], None] = lambda: None,
+    every: float = 0.005,
 ) -> None:
-    """Wait for a condition, looking every 5 ms; raises Failed after `deadline` seconds, or whatever `alive` raises."""
+    """Wait for a condition, looking `every` so many seconds; raises Failed after `deadline`, or whatever `alive` raises."""
     until = time.monotonic() + deadline
     while not condition():
         alive()
         if time.monotonic() > until:
             raise Failed(f"not within {deadline:.0f} s: {what}")
-        time.sleep(0.005)
+        time.sleep(every)
 
 
 @dataclass
