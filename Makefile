@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: setup system demo test faults lint format clean
+.PHONY: setup system demo test bench faults lint format clean
 
 setup: $(VENV)/.installed
 
@@ -34,6 +34,14 @@ test: setup lint
 # Kill workers and broker under load, hold every run against the oracle: build/faults.json, build/faults.md.
 faults: setup
 	$(BIN)/python -m tests.faults $(ARGS)
+
+# Side by side with other engines on this machine: `make bench ARGS="--quick"`, `ARGS="--only hotpath"`, `ARGS="--docs"`.
+bench: setup $(VENV)/.bench
+	$(BIN)/python -m bench $(ARGS)
+
+$(VENV)/.bench: pyproject.toml constraints.txt | setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,sandbox,dev,bench]'
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,12 +69,14 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]]) 
         )
         return lambda directory, say: hotpath.measure(hot, directory, say)
     if name == "latency":
-        small = {"seconds": 4.0, "events": 4_000, "customers": 1_000} if quick else {}
-        slow = latency.Plan(engines=engines, repetitions=repetitions, capacity=_capacity(before), **small)
-        return lambda directory, say: latency.measure(slow, directory, say)
+        paced = latency.Plan(engines=engines, repetitions=repetitions, capacity=_capacity(before))
+        if quick:
+            paced = replace(paced, seconds=4.0, events=4_000, customers=1_000)
+        return lambda directory, say: latency.measure(paced, directory, say)
     if name == "scale":
-        few = {"customers": 5_000, "few": 1_000, "repetitions": 1, "swap_seconds": 5.0, "fleet_events": 20_000}
-        crowd = scale.Plan(**(few if quick else {}))
+        crowd = scale.Plan()
+        if quick:
+            crowd = replace(crowd, customers=5_000, few=1_000, repetitions=1, swap_seconds=5.0, fleet_events=20_000)
         return lambda directory, say: scale.measure(crowd, directory, say)
     raise SystemExit(f"unknown part {name!r}; there are: {', '.join(PARTS)}")
 

@@ -150,7 +150,7 @@ class Installation:
                 for message in client.consume(2000, 0.1):
                     if message.error():
                         raise KafkaException(message.error())
-                    yield message.key(), message.value()
+                    yield message.key() or b"", message.value()
                 for part in client.position([TopicPartition(topic, partition) for partition in left]):
                     if part.offset >= left[part.partition]:
                         del left[part.partition]

@@ -55,7 +55,7 @@ class Probe:
                     raise KafkaException(message.error())
                 if not self.records:
                     self.on_first()
-                self.records.append((message.key(), message.value()))
+                self.records.append((message.key() or b"", message.value() or b""))
                 self.times.append(now)
         except BaseException as error:
             self.error = error

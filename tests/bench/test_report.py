@@ -1,0 +1,83 @@
+"""Laws of what is written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import report
+from bench.hotpath import verdicts
+from bench.report import BEGIN, END, Verdict, quantile, spread
+
+
+def engine(rate: float, cpu: float, **more: Any) -> dict[str, Any]:
+    """An engine's summary."""
+    numbers = {"events_per_s": rate, "cpu_us": cpu, "peak_mib": 100.0, "start_to_first": 1.0}
+    counts = dict.fromkeys(("lost", "wrong", "reordered", "duplicated", "states_wrong"), 0)
+    return {"label": f"engine {rate:g}", "events": 10, **{k: spread([v]) for k, v in numbers.items()}, **counts, **more}
+
+
+def hotpath(**engines: dict[str, Any]) -> dict[str, Any]:
+    """A part's result."""
+    return {
+        "part": "hotpath",
+        "events": 1000,
+        "customers": 50,
+        "slice": 10,
+        "repetitions": 1,
+        "share_of_changes": 0.1,
+        "engines": engines,
+        "failures": ["quix: ended with 1:\nlog"],
+        "verdicts": [verdict.document() for verdict in verdicts(engines)],
+    }
+
+
+def test_a_promise_holds_exactly_when_the_bound_is_met() -> None:
+    assert [Verdict.at_least("x", v, 2.0).holds for v in (1.999, 2.0, 2.1)] == [False, True, True]
+    assert [Verdict.at_most("x", v, 2.0).holds for v in (1.9, 2.0, 2.001)] == [True, True, False]
+
+
+def test_the_promises_compare_with_each_engine_that_took_part() -> None:
+    ours = engine(100.0, 20.0)
+    made = {
+        v.name: v for v in verdicts({"segstream": ours, "aiokafka": engine(110.0, 18.0), "faust": engine(6.0, 300.0)})
+    }
+    assert made["events/s, as a multiple of engine 110"].holds
+    assert not made["events/s, as a multiple of engine 6"].holds, "16.7 times is not 20 times"
+    assert not any("engine 7" in name for name in made)
+    assert verdicts({"aiokafka": ours}) == []
+
+
+def test_a_lost_change_or_a_wrong_state_breaks_the_promise() -> None:
+    for fault in ("lost", "wrong", "reordered", "states_wrong"):
+        made = verdicts({"segstream": engine(100.0, 20.0, **{fault: 1})})
+        assert [v.name for v in made if not v.holds] == ["changes lost, wrong or out of order, and states wrong"]
+
+
+def test_quantiles_are_values_that_were_seen() -> None:
+    values = [float(i) for i in range(1, 101)]
+    assert quantile(values, 0.5) == 50.0
+    assert quantile(values, 0.99) == 99.0
+    assert quantile(values, 1.0) == 100.0
+
+
+def test_the_page_tells_engines_failures_and_broken_promises() -> None:
+    part = hotpath(segstream=engine(100.0, 30.0), aiokafka=engine(110.0, 18.0))
+    text = report.markdown(report.document("make bench", [part], 0.5))
+    assert text.index("| engine 110 |") < text.index("| engine 100 |"), "the fastest first"
+    assert "could not be measured: quix: ended with 1" in text
+    assert "| CPU per event with three products, transport included, us | 30 | <= 25 | **no** |" in text
+    assert "make bench" in text
+
+
+def test_the_table_goes_between_the_markers_and_again(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    report.put_into(page, "new")
+    report.put_into(page, "newer")
+    assert page.read_text() == f"before\n{BEGIN}\nnewer\n{END}\nafter\n"
+    page.write_text("no markers")
+    with pytest.raises(ValueError, match="between"):
+        report.put_into(page, "new")
