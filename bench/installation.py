@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import redis
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -24,7 +24,13 @@ from schemas.model import Artifact, Model, model_id, to_bytes
 from schemas.registry import Registry
 from schemas.signing import Signer
 
-OUTPUTS = (job.CHANGES, job.STATE, job.CHANGELOG)
+OUTPUTS: Final = (job.CHANGES, job.STATE, job.CHANGELOG)
+_SOON: Final = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+)
+"""A broker that has just started looks for its coordinators: ask again."""
 
 
 @dataclass
@@ -118,12 +124,12 @@ class Installation:
                 admin.delete_consumer_groups([group])[group].result()
             except KafkaException as error:
                 code = error.args[0].code()
-                if code not in (KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_ID_NOT_FOUND):
+                if code not in (KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_ID_NOT_FOUND, *_SOON):
                     raise
                 return bool(code == KafkaError.GROUP_ID_NOT_FOUND)
             return True
 
-        wait_for(gone, f"group {group} is deleted", 60)
+        wait_for(gone, f"group {group} is deleted", 60, every=0.1)
 
     def latest(self, topic: str) -> dict[bytes, bytes]:
         """The last value of every key of a topic; empty where there is no such topic."""
@@ -157,10 +163,19 @@ class Installation:
 
     @contextmanager
     def committed(self, group: str, topic: str) -> Iterator[Any]:
-        """A function that tells the offsets that a group has committed, by partition (0: none)."""
+        """A function that tells the offsets that a group has committed, by partition (0: none; nothing while Kafka cannot say)."""
         with _consumer(self.kafka, group) as client:
             parts = [TopicPartition(topic, partition) for partition in range(self.partitions)]
-            yield lambda: tuple(max(0, part.offset) for part in client.committed(parts, timeout=10))
+
+            def offsets() -> tuple[int, ...]:
+                try:
+                    return tuple(max(0, part.offset) for part in client.committed(parts, timeout=10))
+                except KafkaException as error:
+                    if error.args[0].code() in _SOON:
+                        return ()
+                    raise
+
+            yield offsets
 
     @contextmanager
     def ends(self, topic: str) -> Iterator[Any]:

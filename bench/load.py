@@ -29,6 +29,7 @@ def producer(kafka: str, linger_ms: float) -> Producer:
             "linger.ms": linger_ms,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 1_048_576,
+            "log_level": 2,
         }
     )
 
