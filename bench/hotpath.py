@@ -60,7 +60,7 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
                 made.fresh()
                 try:
                     measured = run(
-                        engine, commands[name], part if slow else whole, deadline=max(120.0, plan.events / 1500)
+                        engine, commands[name], part if slow else whole, deadline=max(300.0, plan.events / 1000)
                     )
                 except Failed as error:
                     failures.append(str(error))

@@ -93,19 +93,19 @@ class Stretch:
         file = self.engine.directory / f"handed-{first}"
         plan, made = self.plan, self.made
         arguments = [job.ORDERS, plan.customers, 0, first, count, rate, made.partitions, file]
-        cpu, begun = process.cpu(), time.monotonic()
-        load = Process.start(
-            [sys.executable, "-m", "bench.load", *map(str, arguments)], made.environment, self.engine.directory, "load"
-        )
         causes = []
-        for message in islice(self.messages, count):
+        for message in islice(self.messages, count):  # before the load: the probe must not wait for the oracle
             partition, offset = self.oracle.append(message)
             self.log.append(message.key)
             causes.append(f"{job.ORDERS}:{partition}:{offset}")
-        wait_for(lambda: load.popen.poll() is not None, "the load is sent", 60 + 4 * seconds, process.alive)
+        cpu = process.cpu()
+        load = Process.start(
+            [sys.executable, "-m", "bench.load", *map(str, arguments)], made.environment, self.engine.directory, "load"
+        )
+        wait_for(lambda: load.popen.poll() is not None, "the load is sent", 120 + 4 * seconds, process.alive, 0.05)
         if load.popen.returncode:
             raise Failed(f"the load could not be sent:\n{load.tail()}")
-        share = (process.cpu() - cpu) / (time.monotonic() - begun)
+        share = (process.cpu() - cpu) * rate / count
         self.caught_up(process, probe, 60 + 10 * seconds)
         handed = array("d")
         handed.frombytes(file.read_bytes())

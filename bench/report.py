@@ -203,4 +203,4 @@ def put_into(page: Path, text: str) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} has no {BEGIN} ... {END} to put the table between")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n{text.strip()}\n{END}{after}")
