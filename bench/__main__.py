@@ -63,7 +63,7 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]]) 
     engines = tuple(options.engines.split(",")) if options.engines else tuple(ENGINES)
     repetitions = options.repetitions or (1 if quick else 3)
     if name == "hotpath":
-        events = options.events or (60_000 if quick else 1_000_000)
+        events = options.events or (40_000 if quick else 1_000_000)
         hot = hotpath.Plan(
             events=events,
             customers=events // 20,
@@ -76,11 +76,13 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]]) 
         paced = latency.Plan(engines=engines, repetitions=repetitions, capacity=_capacity(before))
         if quick:
             paced = replace(paced, seconds=4.0, events=4_000, customers=1_000)
+            paced = replace(paced, engines=engines if options.engines else ("segstream", "aiokafka"))
         return lambda directory, say: latency.measure(paced, directory, say)
     if name == "scale":
         crowd = scale.Plan()
         if quick:
-            crowd = replace(crowd, customers=5_000, few=1_000, repetitions=1, swap_seconds=5.0, fleet_events=20_000)
+            crowd = replace(crowd, customers=5_000, few=1_000, repetitions=1, swap_seconds=5.0)
+            crowd = replace(crowd, workers=(1, 2), fleet_events=20_000)
         return lambda directory, say: scale.measure(crowd, directory, say)
     raise SystemExit(f"unknown part {name!r}; there are: {', '.join(PARTS)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -30,6 +31,7 @@ MOST: Final = 0.15
 _HYSTERESIS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 
 
+@cache
 def calibrated(events_per_customer: float, *, seed: int = 1) -> tuple[Artifact, float]:
     """An artifact for shops with so many events per customer, and the share of events that changed a segment in the small one.
 

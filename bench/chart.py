@@ -43,5 +43,10 @@ def picture(engines: dict[str, Any]) -> str:
 
     chart = bars("events", "events per second (more is better)", ",.0f", True)
     chart |= bars("cpu", "CPU microseconds per event (less is better)", ",.1f", False)
-    chart = chart.configure_view(stroke=None).configure_axis(labelFontSize=12, labelColor=_INK)
-    return str(vl_convert.vegalite_to_svg(chart.configure(background="white", font="sans-serif").to_dict()))
+    chart = chart.configure(
+        background="white",
+        font="sans-serif",
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(labelFontSize=12, labelColor=_INK),
+    )
+    return str(vl_convert.vegalite_to_svg(chart.to_dict()))

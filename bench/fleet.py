@@ -40,7 +40,13 @@ def _together(made: Installation, count: int, expected: Expected) -> tuple[float
     probe = Probe(made.kafka, made.partitions)
     stamp = time.time_ns() // 1_000_000
     runs = [
-        Run(engine=ENGINES["segstream"], installation=made, name=f"bench-fleet-{count}-{i}-{stamp}", source=job.ORDERS)
+        Run(
+            engine=ENGINES["segstream"],
+            installation=made,
+            name=f"bench-fleet-{count}-{i}-{stamp}",
+            source=job.ORDERS,
+            static=False,
+        )
         for i in range(count)
     ]
     processes: list[Process] = []

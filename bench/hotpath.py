@@ -56,6 +56,7 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
                     installation=made,
                     name=f"bench-{name}-{repetition}-{time.time_ns() // 1_000_000}",
                     source=SLICE if slow else job.ORDERS,
+                    static=False,
                 )
                 made.fresh()
                 try:

@@ -52,6 +52,8 @@ class Run:
     installation: Installation
     name: str
     source: str
+    static: bool = True
+    """Whether our worker's name in the group outlives it; a group without such names can be deleted as soon as it has stopped."""
 
     @property
     def group(self) -> str:
@@ -78,7 +80,7 @@ class Run:
         return {
             **made.environment,
             "SEGSTREAM_HOME": str(self.directory),
-            "SEGSTREAM_INSTANCE_ID": f"{self.name}-1",
+            "SEGSTREAM_INSTANCE_ID": f"{self.name}-1" if self.static else "",
             "SEGSTREAM_SESSION_TIMEOUT": str(job.SESSION_SECONDS),
             **settings.environment(),
             "BENCH_MODEL_ID": made.model.id,

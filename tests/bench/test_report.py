@@ -81,3 +81,12 @@ def test_the_table_goes_between_the_markers_and_again(tmp_path: Path) -> None:
     page.write_text("no markers")
     with pytest.raises(ValueError, match="between"):
         report.put_into(page, "new")
+
+
+def test_the_picture_names_every_engine_and_its_numbers() -> None:
+    pytest.importorskip("vl_convert", reason="the picture needs the extra `bench`")
+    from bench.chart import picture
+
+    drawn = picture({"segstream": engine(38_000.0, 24.1), "faust": engine(1_200.0, 690.3)})
+    for text in ("engine 38000", "engine 1200", "38,000", "690.3"):
+        assert text in drawn
