@@ -28,7 +28,7 @@ def main() -> int:
     """Exit code 0: every promise held; 1: one did not, or something could not be measured."""
     options = _options()
     gc.disable()  # the probe's clock must not stand still for it; nothing here lives in cycles
-    begun, load = time.monotonic(), os.getloadavg()[0]
+    begun, load, commit = time.monotonic(), os.getloadavg()[0], report.commit()
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - begun:6.0f} s] {text}", file=sys.stderr, flush=True)
@@ -39,9 +39,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as scratch:
             results.append(_part(name, options, results)(Path(scratch), say))
     command = shlex.join(["make", "bench"]) + (f' ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else "")
-    result = report.document(command, results, load)
+    result = report.document(command, results, commit, load)
     for part in results:
-        report.write(report.document(command, [part], load), BUILD / f"bench-{part['part']}.json")
+        report.write(report.document(command, [part], commit, load), BUILD / f"bench-{part['part']}.json")
     if not options.only:
         report.write(result, BUILD / "bench.json")
     print(report.markdown(result))

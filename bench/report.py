@@ -99,11 +99,11 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if dirty.strip() else "")
 
 
-def document(command: str, parts: Sequence[dict[str, Any]], load: float) -> dict[str, Any]:
-    """The whole result. `load`: the machine's load average before the measurement began."""
+def document(command: str, parts: Sequence[dict[str, Any]], measured: str, load: float) -> dict[str, Any]:
+    """The whole result. `measured`: the commit; `load`: the machine's load average; both from before the measurement began."""
     return {
         "command": command,
-        "commit": commit(),
+        "commit": measured,
         "machine": machine(),
         "load_before": round(load, 2),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -65,11 +65,12 @@ def test_quantiles_are_values_that_were_seen() -> None:
 
 def test_the_page_tells_engines_failures_and_broken_promises() -> None:
     part = hotpath(segstream=engine(100.0, 30.0), aiokafka=engine(110.0, 18.0))
-    text = report.markdown(report.document("make bench", [part], 0.5))
+    text = report.markdown(report.document("make bench", [part], "abc123", 0.5))
     assert text.index("| engine 110 |") < text.index("| engine 100 |"), "the fastest first"
     assert "could not be measured: quix: ended with 1" in text
     assert "| CPU per event with three products, transport included, us | 30 | <= 25 | **no** |" in text
     assert "make bench" in text
+    assert "commit abc123" in text
 
 
 def test_the_table_goes_between_the_markers_and_again(tmp_path: Path) -> None:
