@@ -33,15 +33,14 @@ def main() -> int:
     def say(text: str) -> None:
         print(f"[{time.monotonic() - begun:6.0f} s] {text}", file=sys.stderr, flush=True)
 
-    names = [part.strip() for part in options.only.split(",")] if options.only else list(PARTS)
+    command = shlex.join(["make", "bench"]) + (f' ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else "")
+    names = options.only.split(",") if options.only else list(PARTS)
     results: list[dict[str, Any]] = []
     for name in names:
         with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as scratch:
             results.append(_part(name, options, results)(Path(scratch), say))
-    command = shlex.join(["make", "bench"]) + (f' ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else "")
+        report.write(report.document(command, results[-1:], commit, load), BUILD / f"bench-{name}.json")
     result = report.document(command, results, commit, load)
-    for part in results:
-        report.write(report.document(command, [part], commit, load), BUILD / f"bench-{part['part']}.json")
     if not options.only:
         report.write(result, BUILD / "bench.json")
     print(report.markdown(result))
@@ -106,7 +105,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--events", type=int, help="events to catch up with")
     parser.add_argument("--repetitions", type=int, help="interleaved repetitions (default 3; quick: 1)")
     parser.add_argument("--docs", action="store_true", help=f"put the table into {PAGE} and the picture into {PICTURE}")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for chosen, known in ((options.only, PARTS), (options.engines, ENGINES)):
+        if unknown := set(chosen.split(",") if chosen else ()) - set(known):
+            parser.error(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    return options
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def run(engine: Run, command: Sequence[str], expected: Expected, deadline: float
         process.stop()
         measured.judgement = verdict(engine, expected, probe)
     except Failed as error:
-        raise Failed(f"{engine.engine.name}: {error}" + (f"\n{process.tail()}" if process else "")) from error
+        raise Failed(str(error) + (f"\n{process.tail()}" if process else "")) from error
     finally:
         probe.close()
         if process is not None:

@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from confluent_kafka import KafkaException
+
 from bench import job
 from bench.calibration import calibrated
 from bench.catchup import Measured, run
@@ -63,8 +65,8 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
                     measured = run(
                         engine, commands[name], part if slow else whole, deadline=max(300.0, plan.events / 1000)
                     )
-                except Failed as error:
-                    failures.append(str(error))
+                except (Failed, KafkaException) as error:
+                    failures.append(f"{name}: {error}")
                     say(str(error))
                 else:
                     runs[name].append(measured)

@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from confluent_kafka import KafkaException
+
 from bench import job
 from bench.calibration import TYPICAL, calibrated
 from bench.catchup import verdict
@@ -82,11 +84,11 @@ class Stretch:
         for message in block:
             self.oracle.append(message)
 
-    def start(self) -> Process:
+    def start(self) -> None:
         """Start the engine."""
-        return Process.start(self.command, self.engine.environment(), self.engine.directory)
+        self.process = Process.start(self.command, self.engine.environment(), self.engine.directory)
 
-    def paced(self, process: Process, probe: Probe, rate: float, seconds: float) -> tuple[list[float], float]:
+    def paced(self, probe: Probe, rate: float, seconds: float) -> tuple[list[float], float]:
         """Let a process of its own send at a rate; milliseconds from hand to readable change, and the engine's share of a core."""
         count = int(rate * (seconds + WARM_SECONDS))
         first = self.oracle.events
@@ -98,15 +100,15 @@ class Stretch:
             partition, offset = self.oracle.append(message)
             self.log.append(message.key)
             causes.append(f"{job.ORDERS}:{partition}:{offset}")
-        cpu = process.cpu()
+        cpu = self.process.cpu()
         load = Process.start(
             [sys.executable, "-m", "bench.load", *map(str, arguments)], made.environment, self.engine.directory, "load"
         )
-        wait_for(lambda: load.popen.poll() is not None, "the load is sent", 120 + 4 * seconds, process.alive, 0.05)
+        wait_for(lambda: load.popen.poll() is not None, "the load is sent", 120 + 4 * seconds, self.process.alive, 0.05)
         if load.popen.returncode:
             raise Failed(f"the load could not be sent:\n{load.tail()}")
-        share = (process.cpu() - cpu) * rate / count
-        self.caught_up(process, probe, 60 + 10 * seconds)
+        share = (self.process.cpu() - cpu) * rate / count
+        self.caught_up(probe, 60 + 10 * seconds)
         handed = array("d")
         handed.frombytes(file.read_bytes())
         counted = {
@@ -119,21 +121,21 @@ class Stretch:
                 found.append((seen - at) * 1000)
         return found, share
 
-    def caught_up(self, process: Process, probe: Probe, deadline: float) -> None:
+    def caught_up(self, probe: Probe, deadline: float) -> None:
         """Wait until every change expected so far has been read."""
-        wait_for(lambda: len(probe.seen) >= len(self.oracle.changes), "every change", deadline, process.alive)
+        wait_for(lambda: len(probe.seen) >= len(self.oracle.changes), "every change", deadline, self.process.alive)
 
-    def crash(self, process: Process, probe: Probe, client: Any) -> tuple[Process, float]:
+    def crash(self, probe: Probe, client: Any) -> float:
         """Kill -9, start again, and an event of a new customer; seconds from the kill to her change."""
         begun = time.monotonic()
-        process.kill()
-        again = self.start()
+        self.process.kill()
+        self.start()
         message: Message = new_customer(self.oracle.events)
         send(client, job.ORDERS, self.log, [message])
         self.oracle.append(message)
         wanted = next(reversed(self.oracle.changes))
-        wait_for(lambda: wanted in probe.seen, "the next change after a crash", RECOVERY, again.alive)
-        return again, probe.seen[wanted] - begun
+        wait_for(lambda: wanted in probe.seen, "the next change after a crash", RECOVERY, self.process.alive)
+        return probe.seen[wanted] - begun
 
 
 def once(engine: Run, command: Sequence[str], plan: Plan) -> Measured:
@@ -144,28 +146,30 @@ def once(engine: Run, command: Sequence[str], plan: Plan) -> Measured:
     stretch.preload()
     probe = Probe(made.kafka, made.partitions)
     measured = Measured(engine.engine.name)
-    process = stretch.start()
+    stretch.start()
     try:
-        stretch.caught_up(process, probe, 180)
-        found, measured.cpu_share = stretch.paced(process, probe, plan.rate, plan.seconds)
+        stretch.caught_up(probe, 180)
+        found, measured.cpu_share = stretch.paced(probe, plan.rate, plan.seconds)
         measured.p50_ms, measured.p99_ms = quantile(found, 0.5), quantile(found, 0.99)
         if capacity := plan.capacity.get(engine.engine.name):
             measured.half_rate = capacity / 2
-            found, _ = stretch.paced(process, probe, capacity / 2, min(HALF_SECONDS, plan.seconds))
+            found, _ = stretch.paced(probe, capacity / 2, min(HALF_SECONDS, plan.seconds))
             measured.half_p50_ms, measured.half_p99_ms = quantile(found, 0.5), quantile(found, 0.99)
         client = producer(made.kafka, 0)
         client.list_topics(job.ORDERS, timeout=10)
-        process, measured.kill_to_change = stretch.crash(process, probe, client)
+        measured.kill_to_change = stretch.crash(probe, client)
         expected = stretch.oracle.expected()
         with made.committed(engine.group, engine.source) as committed:
-            wait_for(lambda: committed() == expected.ends, "offsets committed at the end", 60, process.alive, 0.02)
-        process.stop()
+            wait_for(
+                lambda: committed() == expected.ends, "offsets committed at the end", 60, stretch.process.alive, 0.02
+            )
+        stretch.process.stop()
         measured.judgement = verdict(engine, expected, probe)
     except Failed as error:
-        raise Failed(f"{engine.engine.name}: {error}\n{process.tail()}") from error
+        raise Failed(f"{error}\n{stretch.process.tail()}") from error
     finally:
         probe.close()
-        process.kill()
+        stretch.process.kill()
     return measured
 
 
@@ -182,8 +186,8 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
                 engine = Run(engine=ENGINES[name], installation=made, name=unique, source=job.ORDERS)
                 try:
                     measured = once(engine, command, plan)
-                except Failed as error:
-                    failures.append(str(error))
+                except (Failed, KafkaException) as error:
+                    failures.append(f"{name}: {error}")
                     say(str(error))
                 else:
                     runs[name].append(measured)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from confluent_kafka import KafkaException
 
 from bench import fleet, job
 from bench.calibration import TYPICAL, calibrated, moved
@@ -276,13 +277,13 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
             say(f"{few:.1f} us/event with {plan.few:,} customers")
             figures.update(with_many(made, plan, say))
             figures["cost per event, many / few"] = figures["CPU us/event, many customers"] / few
-    except Failed as error:
+    except (Failed, KafkaException) as error:
         failures.append(str(error))
         say(str(error))
     try:
         with installed(directory / "fleet", artifact, plan.partitions) as made:
             figures.update(fleet.measure(made, plan.workers, plan.fleet_events, say))
-    except Failed as error:
+    except (Failed, KafkaException) as error:
         failures.append(str(error))
         say(str(error))
     return {
