@@ -17,7 +17,7 @@ from schemas.model import Model
 from schemas.model import from_bytes as model_from_bytes
 from schemas.signing import Keyring
 from schemas.times import rfc3339
-from stream_app.segmenter import Position, is_applied, step
+from stream_app.segmenter import Position, step
 from stream_app.work import encoded
 
 __all__ = ["CHANGELOG", "CHANGES", "ORDERS", "STATE", "Customer", "Settings", "apply", "encoded", "from_bytes", "now"]
@@ -39,7 +39,7 @@ def apply(
     position = Position(0, ORDERS, partition, offset)
     if customer is None:
         customer = Customer()
-    elif is_applied(customer, position):
+    elif offset <= customer.applied[0]:
         return None
     return customer, step(customer, decode(key, value), position, model, decided_at).changes
 
