@@ -14,9 +14,11 @@ from typing import Any
 import aiokafka
 import faust
 import pytest
+from aiokafka.consumer import fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import IllegalStateError
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.structs import ConsumerRecord
 from faust.app.base import App
 from faust.stores import memory
@@ -68,7 +70,8 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (memory.Store.apply_changelog_batch, ["self", "batch", "to_key", "to_value"]),
     (memory.Store.persisted_offset, ["self", "tp"]),
     (memory.Store.on_recovery_completed, ["self", "active_tps", "standby_tps"]),
-    # aiokafka's batches
+    # aiokafka's records and batches
+    (fetcher.PartitionRecords._consumer_record, ["self", "tp", "record"]),
     (aiokafka.AIOKafkaProducer.create_batch, ["self"]),
     (aiokafka.AIOKafkaProducer.send_batch, ["self", "batch", "topic", "partition"]),
     (BatchBuilder.append, ["self", "timestamp", "key", "value", "headers"]),
@@ -108,6 +111,24 @@ CALLERS: list[tuple[Callable[..., Any], list[str]]] = [
 def test_faust_reaches_what_is_overridden(caller: Callable[..., Any], used: list[str]) -> None:
     source = inspect.getsource(inspect.unwrap(getattr(caller, "fun", caller)))
     assert [name for name in used if name not in source] == []
+
+
+def test_fetched_records_are_made_by_the_part_that_is_replaced() -> None:
+    assert "self._consumer_record(tp, record)" in inspect.getsource(fetcher.PartitionRecords._unpack_records)
+    assert "PartitionRecords(" in inspect.getsource(fetcher.Fetcher)
+
+
+def test_a_parsed_record_has_what_is_read_of_it() -> None:
+    builder = DefaultRecordBatchBuilder(
+        2, 0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1000
+    )
+    for offset, value in enumerate((b"value", None)):
+        builder.append(offset, timestamp=7, key=b"key", value=value, headers=[])
+    records = list(DefaultRecordBatch(builder.build()))
+    assert [(r.key, r.value, r.offset, r.timestamp, r.timestamp_type) for r in records] == [
+        (b"key", b"value", 0, 7, 0),
+        (b"key", None, 1, 7, 0),
+    ]
 
 
 def test_the_reasons_for_the_lane_are_still_there() -> None:

@@ -14,8 +14,10 @@ import pytest
 from sandbox import warehouse
 from sandbox.shop import Shop
 from schemas.model import PROSPECT
+from segstream import kafka
 from tests.installation import Installation
 from tests.schemas.models import SIGNER
+from tests.waiting import wait_for
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 THELOOK = DATA / "thelook_google_generator"
@@ -91,6 +93,8 @@ def test_an_interrupted_replay_is_run_again_beside_live_traffic(shop: Installati
     from sandbox.events import message
 
     shop.produce([message(happening) for happening in live], rate=200)
+    sent = len(live) + 200
+    wait_for(lambda: sum(1 for _ in kafka.read(shop.settings, "orders")) > sent, "the replay is under way", 60)
     slow.terminate()
     told = json.loads(slow.communicate(timeout=60)[0])
     assert slow.returncode == 1

@@ -11,6 +11,7 @@ import redis
 
 from sandbox.redis import Redis
 from schemas import topics
+from segstream import kafka
 from tests.installation import Installation, WorkerProcess, order, orders
 from tests.schemas.models import model
 from tests.waiting import wait_for
@@ -40,6 +41,41 @@ def test_killed_twice_under_load_nothing_is_lost_or_counted_twice(shop: Installa
     shop.caught_up()
     shop.assert_exact(one)
     shop.assert_projected()
+
+
+def test_customers_on_disk_survive_a_kill_and_a_restart_reads_only_what_they_lack(shop: Installation) -> None:
+    one = shop.prepare()
+    disk = {"SEGSTREAM_STORE": "rocksdb", "SEGSTREAM_INSTANCE_ID": "a"}
+    first = shop.worker(**disk)
+    shop.produce(orders(12_000, 2000))
+    processed(first, 12_000)
+    shop.caught_up()
+    load = threading.Thread(target=shop.produce, args=(orders(6_000, 2000, first=12_000), 3000))
+    load.start()
+    processed(first, 14_000)
+    first.kill()
+    load.join()
+    second = shop.worker(**disk).wait_ready()
+    shop.caught_up()
+    shop.assert_exact(one)
+    everything = sum(1 for _ in kafka.read(shop.settings, topics.USERS.name))
+    assert second.metric("segstream_restored_records") < everything / 2
+
+
+def test_a_standby_takes_over_without_reading_the_changelog_again(shop: Installation) -> None:
+    one = shop.prepare()
+    pair = [shop.worker(SEGSTREAM_STANDBY_REPLICAS="1").wait_ready() for _ in range(2)]
+    wait_for(lambda: all(len(w.ready().get("partitions", [])) == 2 for w in pair), "the partitions are shared", 60)
+    shop.produce(orders(12_000, 2000))
+    shop.caught_up()
+    wait_for(lambda: pair[1].metric("segstream_restored_records") > 0, "the standby follows", 30)
+    followed = pair[1].metric("segstream_restored_records")
+    pair[0].kill()
+    wait_for(lambda: len(pair[1].ready().get("partitions", [])) == 4, "the standby has taken over", 60)
+    assert pair[1].metric("segstream_restored_records") < 1.1 * followed + 500
+    shop.produce(orders(2_000, 2000, first=12_000))
+    shop.caught_up()
+    shop.assert_exact(one)
 
 
 def test_workers_that_join_and_leave_under_load_change_nothing(shop: Installation) -> None:
