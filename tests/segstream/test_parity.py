@@ -84,7 +84,7 @@ def test_an_interrupted_replay_is_run_again_beside_live_traffic(shop: Installati
     shop.worker(SEGSTREAM_TRUSTED_KEYS=SIGNER.public).wait_ready()
     env = os.environ | {"SEGSTREAM_KAFKA": shop.kafka, "SEGSTREAM_REDIS": shop.redis, "SEGSTREAM_HOME": str(shop.home)}
     slow = subprocess.Popen(
-        [sys.executable, "-m", "segstream", "replay", *where, "--rate", "1000", "--json"],
+        [sys.executable, "-m", "segstream", "replay", *where, "--rate", "300", "--json"],
         env=env,
         stdout=subprocess.PIPE,
         text=True,
