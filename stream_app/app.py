@@ -162,7 +162,13 @@ class Worker:
             allow_empty=True,
         )
         table: ChunkTable = self.app.Table(
-            "users", partitions=partitions, key_type=bytes, value_type=bytes, changelog_topic=changelog
+            "users",
+            partitions=partitions,
+            key_type=bytes,
+            value_type=bytes,
+            changelog_topic=changelog,
+            # A standby takes chunks over as they come; it would not follow if it waited for a thousand of them.
+            standby_buffer_size=1,
         )
         table.data.open_store = opener(self.settings.store, self._directory())  # type: ignore[attr-defined]
         return table
@@ -361,6 +367,7 @@ class Worker:
         condition = self.condition()
         verdict = judge(condition, time.monotonic())
         self.metrics.ready.set(verdict.ready)
+        self.metrics.restored.set(self.store.recovered)
         self.metrics.customers.set(sum(map(len, self._customers.values())))
         self.metrics.expired.set(self.app.consumer.expired)  # type: ignore[attr-defined]
         return condition, verdict

@@ -35,7 +35,9 @@ class Metrics:
             "segstream_records_expired", "Records deleted by retention before they were read.", registry=r
         )
         self.restored = Gauge(
-            "segstream_restored_records", "Records read from the changelog since the start.", registry=r
+            "segstream_restored_records",
+            "Records read from the changelog since the start, as a standby too.",
+            registry=r,
         )
         self.to_restore = Gauge("segstream_records_to_restore", "Changelog records still to be read.", registry=r)
         self.seconds_to_ready = Gauge(
