@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.kafka import broker
+from sandbox.kafka import Kafka, broker
 from sandbox.redis import Redis
 from tests.installation import Installation
 
@@ -23,13 +23,20 @@ def own_redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, own_redis: Redis) -> Iterator[Installation]:
-    """An installation with servers of its own: topics have fixed names, and a test of crashes wants no neighbours."""
+def own_kafka(tmp_path: Path) -> Iterator[Kafka]:
+    """A broker that a test may kill."""
     server = broker(tmp_path / "kafka")
-    made = Installation(tmp_path / "home", server.bootstrap, own_redis.url)
     try:
-        server.start()
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, own_kafka: Kafka, own_redis: Redis) -> Iterator[Installation]:
+    """An installation with servers of its own: topics have fixed names, and a test of crashes wants no neighbours."""
+    made = Installation(tmp_path / "home", own_kafka.bootstrap, own_redis.url)
+    try:
         yield made
     finally:
         made.close()
-        server.stop()

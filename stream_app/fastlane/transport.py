@@ -96,7 +96,7 @@ class ChunkConsumer(driver.Consumer):
         self._in_flight.discard(id(message))
         self._room.set()
         if isinstance(message, ChunkMessage) and not self._is_committable(message):
-            self._unacked_messages.discard(message)
+            self._unacked_messages.discard(message)  # Faust keeps there what is still worked on
             return False
         return bool(super().ack(message))
 
@@ -207,7 +207,7 @@ class ChunkConsumer(driver.Consumer):
                     return
                 if tp not in self._next:
                     break
-                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))  # as Faust does; lag is judged by it
                 yield tp, self._chunk(tp, part)
             left.pop(0)
 
@@ -269,6 +269,7 @@ class ChunkConsumer(driver.Consumer):
         """No gaps to keep: chunks of a partition are acknowledged in order."""
 
     def _new_offset(self, tp: TP) -> int | None:
+        # Faust looks for the first gap among acked offsets; only the last offset of each chunk is among them.
         acked = self._acked[tp]
         if not acked:
             return None
@@ -287,7 +288,7 @@ class ChunkProducer(driver.Producer):
 
     @property
     def client(self) -> aiokafka.AIOKafkaProducer:
-        """The aiokafka client, once started."""
+        """The aiokafka client, once started: whole batches can be sent only with it."""
         return self._ensure_producer()
 
 
