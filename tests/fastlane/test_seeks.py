@@ -7,6 +7,7 @@ from typing import Any
 
 from faust.types import TP
 
+from stream_app.fastlane.transport import ChunkMessage
 from tests.fastlane.conftest import Members
 from tests.fastlane.lane import Done, Log, Member, count, rows
 from tests.waiting import wait_for
@@ -121,6 +122,25 @@ def test_a_seek_that_ends_while_a_fetch_is_under_way_loses_nothing(log: Log, mem
         one.consumer.earliest_offsets = inner  # type: ignore[method-assign]
     assert delivered_meanwhile.is_set()
     wait_for(lambda: count(one.done) >= 9_000, "everything is delivered")
+    assert rows(one.done) == log.read(topic)
+
+
+def test_a_seek_where_nothing_is_committed_goes_back_to_the_beginning(log: Log, member: Members) -> None:
+    topic = log.create("orders")
+    log.produce(topic, (b"%d" % n for n in range(300)))
+    refused: set[TP] = set()
+    ready = threading.Event()
+
+    async def refuses_at_first(member: Member, message: ChunkMessage) -> bool:
+        if not ready.is_set():
+            refused.add(message.tp)
+        return ready.is_set()
+
+    one = member(topic, work=refuses_at_first).start()
+    wait_for(lambda: len(refused) == 3, "something of every partition was fetched and not done")
+    ready.set()
+    one.call(one.consumer.perform_seek())
+    wait_for(lambda: count(one.done) >= 300, "everything is delivered")
     assert rows(one.done) == log.read(topic)
 
 
