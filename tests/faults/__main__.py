@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from confluent_kafka import KafkaException
 
 from sandbox.kafka import Kafka
 from sandbox.redis import Redis
@@ -47,6 +48,17 @@ def kept_busy(busy: bool) -> Iterator[None]:
         spinner.wait()
 
 
+def caught_up(shop: Installation) -> None:
+    """Wait for the workers; a broker that was just killed may still refuse to answer."""
+    until = time.monotonic() + CATCH_UP
+    while True:
+        try:
+            return shop.caught_up(until - time.monotonic())
+        except KafkaException:
+            if time.monotonic() > until:
+                raise
+
+
 def run(fault: Fault, directory: Path) -> Run:
     """One run on servers of its own."""
     begun = time.monotonic()
@@ -68,7 +80,7 @@ def run(fault: Fault, directory: Path) -> Run:
         messages = itertools.chain(orders(least, fault.customers), more)
         try:
             run_load(stage, messages, lambda load: shop.produce(load, fault.rate), fault)
-            shop.caught_up(CATCH_UP)
+            caught_up(shop)
         except (AssertionError, No, pytest.fail.Exception) as error:
             problem = str(error)
         judged = judge(shop, model)
