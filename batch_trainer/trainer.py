@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from batch_trainer import choose, fit, identity, names, published, report, segments
+from batch_trainer import fit, identity, names, published, report, segments, selection
 from batch_trainer.choose import Choice
 from batch_trainer.gates import Gate, failing, gates
 from batch_trainer.identity import Identity
+from batch_trainer.progress import Progress, counted
 from batch_trainer.recipes import Recipe
 from batch_trainer.sample import hash_sample
 from batch_trainer.warehouse import Customers, Warehouse
@@ -28,11 +29,7 @@ from schemas.times import rfc3339
 FIT_ON: Final = 100_000
 """KMeans learns from at most this many customers: more change nothing but the time it takes."""
 MATCH_ON: Final = 20_000
-STABILITY_ON: Final = 8_000
 GOLDEN: Final = 100
-
-Progress = Callable[[str, float], None]
-"""What is being done, and the share of it that is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +97,13 @@ def train(
         points = projection.points(columns)
     fit.require(points, wanted)
     fitted = _sweep(points[learnt], wanted, start, on_progress)
-    choice = _choose(recipe, fitted, points, people.user_ids, start, k, previous, on_progress)
+    choice = selection.select(
+        warehouse,
+        selection.Ground(recipe, people.spec, people.user_ids, people.rows, points, fitted, start),
+        asked_for=k,
+        present=len(previous.segments) if previous is not None and previous.artifact.recipe == recipe.name else None,
+        on_progress=on_progress,
+    )
     on_progress("folding", 0.0)
     kmeans = fitted[choice.k]
     with fit.one_thread():
@@ -187,53 +190,7 @@ def _population(warehouse: Warehouse, customers: Customers, recipe: Recipe) -> _
 def _sweep(points: fit.Array, wanted: int, seed: int, on_progress: Progress) -> dict[int, Any]:
     most = len(np.unique(points, axis=0))
     ks = sorted({k for k in fit.SWEEP if k <= most} | {wanted})
-    return fit.sweep(points, ks, seed, _counted("clustering", len(ks), on_progress))
-
-
-def _counted(stage: str, total: int, on_progress: Progress) -> Callable[[int], None]:
-    finished: list[int] = []
-
-    def done(k: int) -> None:
-        finished.append(k)
-        on_progress(stage, len(finished) / total)
-
-    return done
-
-
-def _choose(
-    recipe: Recipe,
-    fitted: dict[int, Any],
-    points: fit.Array,
-    user_ids: Sequence[str],
-    seed: int,
-    k: int | None,
-    previous: Model | None,
-    on_progress: Progress,
-) -> Choice:
-    sse = {number: float(model.inertia_) for number, model in fitted.items()}
-    smallest = {n: float(np.bincount(m.labels_, minlength=n).min() / len(m.labels_)) for n, m in fitted.items()}
-    if k is not None:
-        return choose.fixed(choose.tabulate(sse, smallest, {}), k, f"{k} segments were asked for")
-    if not recipe.chooses_k:
-        return choose.fixed(
-            choose.tabulate(sse, smallest, {}),
-            recipe.default_k,
-            f"recipe {recipe.name!r} makes {recipe.default_k} segments",
-        )
-    sample = points[hash_sample(user_ids, STABILITY_ON)]
-    different = len(np.unique(sample, axis=0))
-    # Each half must be able to hold the segments, or there is nothing to compare.
-    ks = [n for n in choose.SCAN if n in fitted and 4 * n <= min(different, len(sample))]
-    present = len(previous.segments) if previous is not None and previous.artifact.recipe == recipe.name else None
-    done = _counted("choosing", len(ks) or 1, on_progress)
-
-    def measure(n: int) -> float:
-        value = choose.stability(sample, n, fit.cluster, seed)
-        done(n)
-        return value
-
-    stabilities = choose.scan(measure, ks, present)
-    return choose.choose(choose.tabulate(sse, smallest, stabilities), recipe.default_k, present)
+    return fit.sweep(points, ks, seed, counted("clustering", len(ks), on_progress))
 
 
 def _names(
@@ -280,7 +237,7 @@ def _published(
 ) -> dict[str, Any] | None:
     if recipe.name != "article":
         return None
-    done = _counted("the walk-through as published", len(fit.SWEEP), on_progress)
+    done = counted("the walk-through as published", len(fit.SWEEP), on_progress)
     return published.walk_through(warehouse, customers, done)
 
 
