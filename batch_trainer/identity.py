@@ -37,9 +37,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     ids: tuple[str, ...]
     names: dict[str, str] = {}
     """Names that are carried on, by id."""
+    named_for: dict[str, dict[str, float]] = {}
+    """What these names were given for, by id."""
     overlap: dict[str, float] = {}
     """Jaccard index with the old segment, by carried-on id."""
     flows: tuple[Flow, ...] = ()
+    split_of: dict[str, tuple[str, ...]] = {}
+    """By new segment: old segments that have come apart, a considerable part of each into this one."""
+    merged_from: dict[str, tuple[str, ...]] = {}
+    """By new segment: the old segments, several, that have come together in it."""
     parent: str | None = None
     retired: tuple[str, ...] = ()
 
@@ -56,37 +62,53 @@ def fresh(count: int, used: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 def carry_on(previous: Model | None, labels: Sequence[int], k: int, customers: Sequence[Facts]) -> Identity:
-    """Ids for k new segments; `labels` are the new segments of `customers`, a sample that both models see.
-
-    Each old id goes to at most one new segment, the one that shares most customers with it (Jaccard >= 0.5, best overall
-    assignment); other new segments get ids that were never used, and old ids without an heir are retired for ever.
-    """
+    """Ids for k new segments; `labels` are the new segments of `customers`, a sample that both models see."""
     if previous is None:
         return Identity(ids=fresh(k))
     old_ids = [segment.id for segment in previous.segments]
+    found = match(previous.assign_many(list(customers)), labels, k, old_ids, previous.artifact.retired)
+    kept = [segment for segment in previous.segments if segment.id in found.overlap]
+    return msgspec.structs.replace(
+        found,
+        names={segment.id: segment.name for segment in kept},
+        named_for={segment.id: segment.named_for for segment in kept},
+        parent=previous.id,
+    )
+
+
+def match(
+    before: Sequence[str], labels: Sequence[int], k: int, old_ids: Sequence[str], retired: Sequence[str]
+) -> Identity:
+    """Which of k new segments is which old one; `before` and `labels` are customers' old ids and new segments, parallel.
+
+    Each old id goes to at most one new segment, the one that shares most customers with it (Jaccard >= 0.5, best overall
+    assignment); other new segments get ids that were never used, and old ids without an heir are retired for ever.
+
+    >>> match(["s1", "s1", "s2", "s2"], [1, 1, 0, 2], 3, ["s1", "s2"], ["s3"]).ids
+    ('s2', 's1', 's4')
+    """
     index = {name: i for i, name in enumerate(old_ids)}
-    before = [index.get(name, -1) for name in previous.assign_many(list(customers))]
     shared = np.zeros((len(old_ids), k))
     for old, new in zip(before, labels, strict=True):
-        if old >= 0:
-            shared[old, new] += 1
+        if old in index:
+            shared[index[old], new] += 1
     overlap = _jaccard(shared, np.bincount(np.asarray(labels, dtype=np.intp), minlength=k).astype(float))
     inherits = {
         int(new): old_ids[old]
         for old, new in zip(*linear_sum_assignment(-overlap), strict=True)
         if overlap[old, new] >= INHERITS
     }
-    used = [*old_ids, *previous.artifact.retired, PROSPECT]
-    new_ids = iter(fresh(k - len(inherits), used))
+    new_ids = iter(fresh(k - len(inherits), [*old_ids, *retired, PROSPECT]))
     ids = tuple(inherits[i] if i in inherits else next(new_ids) for i in range(k))
     gone = [name for name in old_ids if name not in inherits.values()]
+    split_of, merged_from = _lineage(shared, old_ids, ids)
     return Identity(
         ids=ids,
-        names={name: previous.names[name] for name in inherits.values()},
         overlap={name: float(overlap[index[name], new]) for new, name in inherits.items()},
         flows=_flows(shared, old_ids, ids),
-        parent=previous.id,
-        retired=tuple(dict.fromkeys([*previous.artifact.retired, *gone])),
+        split_of=split_of,
+        merged_from=merged_from,
+        retired=tuple(dict.fromkeys([*retired, *gone])),
     )
 
 
@@ -104,3 +126,19 @@ def _flows(shared: npt.NDArray[np.float64], old_ids: Sequence[str], ids: Sequenc
             if target != name and whole and shared[old, new] / whole >= FLOWS:
                 flows.append(Flow(name, target, round(float(shared[old, new] / whole), 4)))
     return tuple(flows)
+
+
+def _lineage(
+    shared: npt.NDArray[np.float64], old_ids: Sequence[str], ids: Sequence[str]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    whole = shared.sum(axis=1, keepdims=True)
+    flows = (shared >= FLOWS * whole) & (whole > 0)
+    split_of: dict[str, tuple[str, ...]] = {}
+    merged_from: dict[str, tuple[str, ...]] = {}
+    for new, name in enumerate(ids):
+        sources = [old for old in range(len(old_ids)) if flows[old, new]]
+        if parts := tuple(old_ids[old] for old in sources if flows[old].sum() > 1 and old_ids[old] != name):
+            split_of[name] = parts
+        if len(sources) > 1:
+            merged_from[name] = tuple(old_ids[old] for old in sources)
+    return split_of, merged_from

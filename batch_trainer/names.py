@@ -1,4 +1,4 @@
-"""Names for segments that a marketer would use, made by rules from what sets a segment apart."""
+"""Names for segments that a marketer would use, made by rules from what sets a segment apart, and kept until someone gives a better one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from schemas.model import PROSPECT_NAME, Artifact
+
 DISTINCT: Final = 0.35
 """How far (in standard deviations of all customers) a segment's mean must be from theirs to be worth a word."""
 VERY: Final = 1.75
@@ -14,53 +16,54 @@ VERY: Final = 1.75
 LIFT: Final = 1.5
 SHARE: Final = 0.3
 """A value names a segment where it is this much more frequent than overall and has at least this share."""
+LONGEST: Final = 80
+"""Characters of a name that is given by hand."""
 
+
+class Word(msgspec.Struct, frozen=True):
+    """What a feature that is far from everyone's makes of a name."""
+
+    adjective: str
+    noun: str = ""
+    """Takes the place of `buyers`, if no feature before it does."""
+    very: tuple[str, str] = ("", "")
+    """Adjective and noun where it is very far."""
+    once: str = ""
+    """Adjective where the median is one."""
+
+
+# In the order in which words stand beside each other, so that two names cannot differ by their order alone.
 _HIGH: Final = {
-    "orders": "frequent",
-    "placed_orders": "frequent",
-    "items": "many-item",
-    "gross_spend": "high-spending",
-    "average_order_value": "big-basket",
-    "categories": "varied",
-    "return_rate": "often-returning",
-    "age": "older",
+    "age": Word("older"),
+    "orders": Word("frequent", very=("very frequent", "")),
+    "placed_orders": Word("frequent", very=("very frequent", "")),
+    "items": Word("many-item"),
+    "categories": Word("wide-ranging"),
+    "average_order_value": Word("big-basket"),
+    "gross_spend": Word("high-spending", "big spenders", ("top-spending", "top spenders")),
+    "return_rate": Word("habitual", "returners", ("serial", "returners")),
 }
 _LOW: Final = {
-    "orders": "occasional",
-    "placed_orders": "occasional",
-    "items": "few-item",
-    "gross_spend": "low-spending",
-    "average_order_value": "small-basket",
-    "categories": "focused",
-    "age": "younger",
+    "age": Word("younger"),
+    "orders": Word("occasional", once="one-time"),
+    "placed_orders": Word("occasional", once="one-time"),
+    "items": Word("few-item"),
+    "categories": Word("focused", once="single-category"),
+    "average_order_value": Word("small-basket"),
+    "gross_spend": Word("low-spending", "low spenders"),
 }
-_NOUNS: Final = {
-    "orders": "ordering",
-    "placed_orders": "ordering",
-    "items": "items",
-    "gross_spend": "spending",
-    "average_order_value": "per order",
-    "categories": "variety",
-    "return_rate": "returning",
+_NOUNS: Final = ("return_rate", "gross_spend")
+"""Which feature gives the noun, the first that is among the words."""
+_MORE: Final = {
+    "age": ("older", "younger"),
+    "orders": ("more orders", "fewer orders"),
+    "placed_orders": ("more orders", "fewer orders"),
+    "items": ("more items", "fewer items"),
+    "gross_spend": ("spending more", "spending less"),
+    "average_order_value": ("dearer baskets", "cheaper baskets"),
+    "categories": ("more variety", "less variety"),
+    "return_rate": ("more returns", "fewer returns"),
 }
-_ONLY_ONE: Final = {"orders": "one-time", "placed_orders": "one-time", "categories": "single-category"}
-"""The word for a low feature whose median is one."""
-_ORDER: Final = [
-    words[feature]
-    for feature in (
-        "age",
-        "orders",
-        "placed_orders",
-        "items",
-        "gross_spend",
-        "average_order_value",
-        "categories",
-        "return_rate",
-    )
-    for words in (_ONLY_ONE, _LOW, _HIGH)
-    if feature in words
-]
-"""In which words stand beside each other, so that two names cannot differ by their order alone."""
 
 
 class Portrait(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,10 +82,10 @@ def name_segments(
 ) -> tuple[str, ...]:
     """One name per segment, all different; a name that is `kept` stays as it is, and none of `taken` is used for another.
 
-    >>> loyal = Portrait(medians={"orders": 9.0}, z={"orders": 1.5, "gross_spend": 2.0}, top={})
-    >>> once = Portrait(medians={"orders": 1.0}, z={"orders": -0.8, "gross_spend": -0.9}, top={})
+    >>> loyal = Portrait(medians={"orders": 9.0}, z={"orders": 1.5, "gross_spend": 1.6}, top={})
+    >>> once = Portrait(medians={"orders": 1.0}, z={"orders": -0.8, "gross_spend": -0.2}, top={})
     >>> name_segments([loyal, once])
-    ('Frequent very high-spending customers', 'One-time low-spending customers')
+    ('Frequent big spenders', 'One-time buyers')
     """
     held = list(kept) or [None] * len(portraits)
     used = {name for name in held if name is not None} | set(taken)
@@ -92,6 +95,53 @@ def name_segments(
         used.add(name)
         names.append(name)
     return tuple(names)
+
+
+def telling(z: Mapping[str, float]) -> dict[str, float]:
+    """The one or two features that a name is given for, the most telling first.
+
+    >>> telling({"orders": 0.4, "gross_spend": 2.0, "categories": -0.6, "return_rate": 0.0})
+    {'gross_spend': 2.0, 'categories': -0.6}
+    """
+    return dict([(feature, value) for feature, value in _ranked(z) if _word(feature, value)][:2])
+
+
+def moved(named_for: Mapping[str, float], z: Mapping[str, float]) -> tuple[str, ...]:
+    """The features for which a segment has its name and which no longer set it apart that way.
+
+    >>> moved({"orders": 1.2, "gross_spend": -0.6}, {"orders": 1.0, "gross_spend": 0.5})
+    ('gross_spend',)
+    """
+    return tuple(
+        feature
+        for feature, then in named_for.items()
+        if z.get(feature, 0.0) * then <= 0.0 or abs(z[feature]) < DISTINCT / 2
+    )
+
+
+def renamed(artifact: Artifact, model_id: str, segment_id: str, name: str) -> Artifact:
+    """The model with another name for one segment: the same parameters, descended from `model_id`.
+
+    Raises ValueError where the segment isn't there or the name cannot be used.
+    """
+    ids = [segment.id for segment in artifact.segments]
+    if segment_id not in ids:
+        raise ValueError(f"model {model_id} has no segment {segment_id!r}; there are {', '.join(ids)}")
+    name = " ".join(name.split())
+    if not name or len(name) > LONGEST or not name.isprintable():
+        raise ValueError(f"a name has 1 to {LONGEST} printable characters; {name[:LONGEST]!r} has {len(name)}")
+    others = {PROSPECT_NAME.casefold(): "prospect"} | {
+        segment.name.casefold(): segment.id for segment in artifact.segments if segment.id != segment_id
+    }
+    if name.casefold() in others:
+        raise ValueError(f"segment {others[name.casefold()]} has the name {name!r} already; names must differ")
+    segments = tuple(
+        msgspec.structs.replace(segment, name=name, named_for=telling(segment.traits))
+        if segment.id == segment_id
+        else segment
+        for segment in artifact.segments
+    )
+    return msgspec.structs.replace(artifact, segments=segments, parent=model_id)
 
 
 def _unique(portrait: Portrait, used: set[str]) -> str:
@@ -107,33 +157,40 @@ def _unique(portrait: Portrait, used: set[str]) -> str:
 
 def _candidates(portrait: Portrait) -> list[str]:
     """Names from the plainest to the most particular."""
-    words, values = _words(portrait), _values(portrait)
-    two = _title(words[:2])
-    names = [f"{two}, {value}" for value in values[:1]] if len(words) < 2 else []
-    names += [_title(words[:count]) for count in range(2, len(words) + 1)] or [two]
+    features = [feature for feature, value in _ranked(portrait.z) if _word(feature, value)][:4]
+    values = _values(portrait)
+    two = _title(portrait, features[:2])
+    names = [f"{two}, {value}" for value in values[:1]] if len(features) < 2 else []
+    names += [_title(portrait, features[:count]) for count in range(2, len(features) + 1)] or [two]
     names += [f"{two}, {more}" for more in [*values, *_comparisons(portrait)]]
     return names
 
 
-def _words(portrait: Portrait) -> list[str]:
-    """Adjectives, the most telling first."""
-    found: list[str] = []
-    for feature, z in _ranked(portrait):
-        word = (_HIGH if z > 0 else _LOW).get(feature)
-        if word is None or abs(z) < DISTINCT:
-            continue
-        only_one = z < 0 and portrait.medians.get(feature) == 1.0
-        if only_one and feature in _ONLY_ONE:
-            word = _ONLY_ONE[feature]
-        elif z >= VERY:
-            word = f"very {word}"
-        if word not in found:
-            found.append(word)
-    return found[:4]
+def _ranked(z: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(z.items(), key=lambda item: (-abs(item[1]), item[0]))
 
 
-def _ranked(portrait: Portrait) -> list[tuple[str, float]]:
-    return sorted(portrait.z.items(), key=lambda item: (-abs(item[1]), item[0]))
+def _word(feature: str, z: float) -> Word | None:
+    return (_HIGH if z > 0 else _LOW).get(feature) if abs(z) >= DISTINCT else None
+
+
+def _title(portrait: Portrait, features: Sequence[str]) -> str:
+    chosen = {feature: word for feature in features if (word := _word(feature, portrait.z[feature]))}
+    gives_noun = next((feature for feature in _NOUNS if feature in chosen and chosen[feature].noun), None)
+    adjectives, noun = [], "buyers" if chosen else "typical customers"
+    for feature in [name for name in _HIGH if name in chosen]:
+        word = chosen[feature]
+        very = portrait.z[feature] >= VERY
+        adjective = (very and word.very[0]) or word.adjective
+        if word.once and portrait.medians.get(feature) == 1.0:
+            adjective = word.once
+        if feature == gives_noun:
+            noun = (very and word.very[1]) or word.noun
+            if feature != "return_rate":
+                continue
+        adjectives.append(adjective)
+    text = " ".join([*dict.fromkeys(adjectives), noun])
+    return text[0].upper() + text[1:]
 
 
 def _values(portrait: Portrait) -> list[str]:
@@ -151,10 +208,4 @@ def _readable(feature: str, value: str) -> str:
 
 
 def _comparisons(portrait: Portrait) -> list[str]:
-    return [f"{'more' if z > 0 else 'less'} {_NOUNS[f]}" for f, z in _ranked(portrait) if abs(z) > 0.05 and f in _NOUNS]
-
-
-def _title(words: Sequence[str]) -> str:
-    ordered = sorted(words, key=lambda word: _ORDER.index(word.removeprefix("very ")))
-    text = " ".join([*ordered, "customers"]) if words else "average customers"
-    return text[0].upper() + text[1:]
+    return [_MORE[f][0 if z > 0 else 1] for f, z in _ranked(portrait.z) if abs(z) > 0.05 and f in _MORE]

@@ -12,6 +12,7 @@ from batch_trainer import page, segments
 from batch_trainer.choose import Choice
 from batch_trainer.gates import Gate
 from batch_trainer.identity import Identity
+from batch_trainer.names import moved
 from batch_trainer.warehouse import Warehouse
 from schemas.features import FEATURES, Facts
 from schemas.model import Artifact
@@ -51,6 +52,10 @@ def content(
             "top": {name: [{"value": v, "share": s} for v, s in top] for name, top in segment.top.items()},
             "carried_on": segment.id in identity.names,
             "overlap_with_before": identity.overlap.get(segment.id),
+            "traits": segment.traits,
+            "name_moved": list(moved(segment.named_for, segment.traits)),
+            "split_of": list(segment.split_of),
+            "merged_from": list(segment.merged_from),
         }
         for segment, own in zip(artifact.segments, spent, strict=True)
     ]

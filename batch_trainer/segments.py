@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from batch_trainer.names import Portrait
+from batch_trainer.identity import Identity
+from batch_trainer.names import Portrait, telling
 from schemas.features import FEATURES, Facts, FeatureSpec, label, number
 from schemas.model import Segment
 
@@ -59,13 +60,28 @@ def split(rows: Sequence[Facts], labels: Labels, k: int) -> list[list[Facts]]:
 
 
 def segments(
-    spec: FeatureSpec, members: Sequence[Sequence[Facts]], ids: Sequence[str], names: Sequence[str]
+    spec: FeatureSpec,
+    members: Sequence[Sequence[Facts]],
+    identity: Identity,
+    names: Sequence[str],
+    portraits: Sequence[Portrait],
 ) -> tuple[Segment, ...]:
     """The segments as the artifact carries them."""
     rows = sum(map(len, members))
     return tuple(
-        Segment(i, name, len(own), len(own) / rows, medians(spec, own), tops(spec, own))
-        for i, name, own in zip(ids, names, members, strict=True)
+        Segment(
+            id=i,
+            name=name,
+            size=len(own),
+            share=len(own) / rows,
+            medians=medians(spec, own),
+            top=tops(spec, own),
+            traits=dict(portrait.z),
+            named_for=identity.named_for.get(i) or telling(portrait.z),
+            split_of=identity.split_of.get(i, ()),
+            merged_from=identity.merged_from.get(i, ()),
+        )
+        for i, name, own, portrait in zip(identity.ids, names, members, portraits, strict=True)
     )
 
 

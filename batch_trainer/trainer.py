@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -23,7 +22,7 @@ from batch_trainer.recipes import Recipe
 from batch_trainer.sample import hash_sample
 from batch_trainer.warehouse import Customers, Warehouse
 from schemas.features import FEATURES, Facts, FeatureSpec, available
-from schemas.model import Artifact, Golden, Model, Reference, model_id
+from schemas.model import PROSPECT_NAME, Artifact, Golden, Model, Reference, model_id
 from schemas.times import rfc3339
 
 FIT_ON: Final = 100_000
@@ -113,7 +112,8 @@ def train(
     matched = hash_sample(people.user_ids, MATCH_ON)
     same = identity.carry_on(previous, labels[matched].tolist(), choice.k, [people.rows[i] for i in matched])
     members = segments.split(people.rows, labels, choice.k)
-    named = _names(people.spec, columns, labels, members, same)
+    portraits = segments.portraits(people.spec, columns, labels, members)
+    named = names.name_segments(portraits, [same.names.get(name) for name in same.ids], [PROSPECT_NAME])
     bias, numbers, categories = fit.fold(projection)
     artifact = Artifact(
         recipe=recipe.name,
@@ -126,7 +126,7 @@ def train(
         numbers=numbers,
         categories=categories,
         centroids=tuple(tuple(float(v) for v in kmeans.cluster_centers_[i]) for i in order),
-        segments=segments.segments(people.spec, members, same.ids, named),
+        segments=segments.segments(people.spec, members, same, named, portraits),
         explained_variance=projection.explained_variance(),
         golden=(),
         libraries=_libraries(),
@@ -191,17 +191,6 @@ def _sweep(points: fit.Array, wanted: int, seed: int, on_progress: Progress) -> 
     most = len(np.unique(points, axis=0))
     ks = sorted({k for k in fit.SWEEP if k <= most} | {wanted})
     return fit.sweep(points, ks, seed, counted("clustering", len(ks), on_progress))
-
-
-def _names(
-    spec: FeatureSpec,
-    columns: pd.DataFrame,
-    labels: segments.Labels,
-    members: Sequence[Sequence[Facts]],
-    same: Identity,
-) -> tuple[str, ...]:
-    kept = [same.names.get(name) for name in same.ids]
-    return names.name_segments(segments.portraits(spec, columns, labels, members), kept)
 
 
 def _golden(model: Model, people: _Population, labels: segments.Labels) -> tuple[Golden, ...]:

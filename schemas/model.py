@@ -61,6 +61,14 @@ class Segment(msgspec.Struct, frozen=True):
     """Median of each numeric feature, raw units."""
     top: dict[str, tuple[tuple[str, float], ...]] = {}
     """The most frequent values of each profile column with their share of the segment."""
+    traits: dict[str, float] = {}
+    """Mean of each numeric column against all customers', in standard deviations of the transformed values."""
+    named_for: dict[str, float] = {}
+    """The traits that it had its name for when this was given."""
+    split_of: tuple[str, ...] = ()
+    """Segments of the model trained before that have come apart, a considerable part of each into this one."""
+    merged_from: tuple[str, ...] = ()
+    """Segments of the model trained before that have come together in this one."""
 
 
 class Golden(msgspec.Struct, frozen=True):
@@ -332,6 +340,6 @@ def _check_finite(artifact: Artifact) -> None:
     for reference in artifact.reference.values():
         values += [reference.mean, reference.std]
     for segment in artifact.segments:
-        values += [segment.share, *segment.medians.values()]
+        values += [segment.share, *segment.medians.values(), *segment.traits.values(), *segment.named_for.values()]
     if not all(map(math.isfinite, values)):
         raise RejectedModel("the model holds values that are not finite numbers")

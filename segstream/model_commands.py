@@ -10,7 +10,7 @@ from rich.table import Table
 from schemas.settings import Settings
 from schemas.times import rfc3339
 from segstream import context
-from segstream.outcome import Json, No, err, out, outcome
+from segstream.outcome import Json, No, Usage, err, out, outcome
 
 app = typer.Typer(help="The published models.", no_args_is_help=True)
 Reason = Annotated[str, typer.Option(help="Why; kept in the log.")]
@@ -114,3 +114,40 @@ def rollback(reason: Reason = "", json: Json = False) -> None:
         result.document = {"model_id": model_id, "before": before}
         if not json:
             out.print(f"{model_id} is active again (before: {before})")
+
+
+@app.command()
+def rename(
+    segment: Annotated[str, typer.Argument(help="The segment's id, e.g. s2.")],
+    name: Annotated[str, typer.Argument(help="Its new name.")],
+    reason: Reason = "",
+    json: Json = False,
+) -> None:
+    """Give a segment of the active model another name; the next training carries it on."""
+    with outcome(json) as result:
+        from batch_trainer.names import renamed
+        from schemas.model import model_id as identify
+        from schemas.model import to_bytes
+
+        settings = Settings()
+        registry = context.registry(settings)
+        before = registry.active()
+        model = _load(settings, before or "")
+        try:
+            artifact = renamed(model.artifact, model.id, segment, name)
+        except ValueError as error:
+            raise Usage(str(error)) from error
+        model_id = identify(artifact)
+        why = f"{segment}: {model.names[segment]!r} is now {name!r}" + (f" ({reason})" if reason else "")
+        registry.publish(
+            model_id,
+            to_bytes(artifact, context.signer(settings)),
+            at=context.now_micros(),
+            by=context.who(),
+            expected=before,
+            reason=why,
+        )
+        announce(settings, "published", model_id, why)
+        result.document = {"model_id": model_id, "before": before, "segment": segment, "name": " ".join(name.split())}
+        if not json:
+            out.print(f"{model_id} is active: {why}", highlight=False)

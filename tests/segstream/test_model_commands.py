@@ -1,0 +1,54 @@
+"""Models are renamed and compared from the command line; a new name is a new version, taken over by compare-and-set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.redis import Redis
+from schemas.registry import Registry
+from tests.schemas.models import SIGNER, sealed
+from tests.segstream.test_commands import run
+
+
+@pytest.fixture
+def env(own_redis: Redis, tmp_path: Path) -> dict[str, str]:
+    return {
+        "SEGSTREAM_REDIS": own_redis.url,
+        "SEGSTREAM_KAFKA": "127.0.0.1:1",
+        "SEGSTREAM_HOME": str(tmp_path / "home"),
+        "SEGSTREAM_SIGNING_KEY": SIGNER.to_text(),
+    }
+
+
+def registry(env: dict[str, str]) -> Registry:
+    import redis
+
+    return Registry(redis.Redis.from_url(env["SEGSTREAM_REDIS"]))
+
+
+def ask(env: dict[str, str], *arguments: str) -> tuple[int, Any]:
+    code, out, err = run(*arguments, "--json", environment=env)
+    assert out.count("\n") == 1, err
+    return code, json.loads(out)
+
+
+def test_a_renamed_segment_is_a_new_active_version(env: dict[str, str]) -> None:
+    assert ask(env, "models", "rename", "s1", "Best")[0] == 1, "no model is there to be renamed"
+    models = registry(env)
+    model_id, data = sealed()
+    models.publish(model_id, data, at=1, by="me")
+    code, done = ask(env, "models", "rename", "s1", "Best customers", "--reason", "as marketing calls them")
+    assert code == 0
+    assert models.active() == done["model_id"] != model_id == done["before"]
+    code, shown = ask(env, "models", "show")
+    assert shown["parent"] == model_id
+    assert [s["name"] for s in shown["segments"]] == ["Best customers", "Segment 2", "Segment 3"]
+    assert "as marketing calls them" in models.history()[0].reason
+    code, refused = ask(env, "models", "rename", "s2", "best customers")
+    assert code == 2
+    assert "s1 has the name" in refused["error"]["message"]
+    assert ask(env, "models", "rollback")[1]["model_id"] == model_id
