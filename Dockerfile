@@ -8,7 +8,7 @@ COPY stream_app stream_app
 COPY segment_api segment_api
 COPY segstream segstream
 COPY sandbox sandbox
-RUN /opt/segstream/bin/pip install --no-cache-dir -c constraints.txt '.[api]'
+RUN /opt/segstream/bin/pip install --no-cache-dir -c constraints.txt '.[api,report]'
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/segstream --create-home segstream

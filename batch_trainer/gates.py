@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from batch_trainer.choose import UNSTABLE, Choice
+from batch_trainer.migration import Migration
 from batch_trainer.recipes import Recipe
-from schemas.model import Artifact, RejectedModel, check
+from schemas.model import Artifact, Model, RejectedModel, check
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,12 +23,30 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     holds: bool
     meaning: str
     """What is looked at and what to do where it does not hold."""
+    blocks: bool = True
+    """Whether the model must not be published where it does not hold; else it is a warning."""
+
+    @property
+    def verdict(self) -> str:
+        """In one word: `holds`, `warns` or `fails`."""
+        return "holds" if self.holds else "fails" if self.blocks else "warns"
 
 
-def gates(artifact: Artifact, recipe: Recipe) -> tuple[Gate, ...]:
-    """All gates of a fitted model."""
-    k = len(artifact.centroids)
-    least_rows = max(50, 10 * k)
+MOVED: Final = 0.25
+"""More than this share of the customers must not move by a retraining that nobody asked to be different."""
+
+
+def gates(
+    artifact: Artifact,
+    recipe: Recipe,
+    choice: Choice,
+    active: Model | None = None,
+    moves: Migration | None = None,
+    k: int | None = None,
+) -> tuple[Gate, ...]:
+    """All gates of a fitted model; `moves` is the migration from the `active` model, `k` the number of segments asked for."""
+    count = len(artifact.centroids)
+    least_rows = max(50, 10 * count)
     share = min(segment.share for segment in artifact.segments)
     variance = math.fsum(artifact.explained_variance)
     return (
@@ -39,9 +59,9 @@ def gates(artifact: Artifact, recipe: Recipe) -> tuple[Gate, ...]:
         ),
         Gate(
             name="customers_per_segment",
-            threshold=k,
+            threshold=count,
             value=artifact.rows,
-            holds=artifact.rows >= k,
+            holds=artifact.rows >= count,
             meaning="not fewer customers than segments; ask for fewer segments",
         ),
         _finite(artifact),
@@ -59,18 +79,21 @@ def gates(artifact: Artifact, recipe: Recipe) -> tuple[Gate, ...]:
             holds=variance >= recipe.least_variance,
             meaning="share of the variance that the projection keeps; check the features for noise",
         ),
+        _stability(choice),
+        _same_features(artifact, active),
+        _moved(artifact, active, moves, k),
         _golden(artifact),
     )
 
 
 def failing(found: Sequence[Gate]) -> str:
-    """The gates that do not hold, in words; empty where all hold.
+    """The gates that forbid publishing, in words; empty where none does.
 
     >>> failing([Gate(name="rows", threshold=50, value=12, holds=False, meaning="customers learnt from")])
     'rows: 12, needs 50 (customers learnt from)'
     """
     return "; ".join(
-        f"{g.name}: {_short(g.value)}, needs {_short(g.threshold)} ({g.meaning})" for g in found if not g.holds
+        f"{g.name}: {_short(g.value)}, needs {_short(g.threshold)} ({g.meaning})" for g in found if g.verdict == "fails"
     )
 
 
@@ -89,6 +112,49 @@ def _finite(artifact: Artifact) -> Gate:
         value=wrong,
         holds=wrong == 0,
         meaning="parameters that are not finite numbers; look for a broken column",
+    )
+
+
+def _stability(choice: Choice) -> Gate:
+    value = choice.chosen().stability
+    return Gate(
+        name="stability",
+        threshold=UNSTABLE,
+        value="not measured" if value is None else value,
+        holds=choice.stable is not False and (value is None or value >= UNSTABLE),
+        meaning=(
+            "agreement of segments learnt from either half of the customers, and the evidence that there are segments at all; "
+            "without it the segments are a way to divide customers, not kinds of customers"
+        ),
+        blocks=False,
+    )
+
+
+def _same_features(artifact: Artifact, active: Model | None) -> Gate:
+    hash_ = None if active is None else active.artifact.spec_hash
+    return Gate(
+        name="same_features",
+        threshold=hash_ or "no active model",
+        value=artifact.spec_hash,
+        holds=active is None or hash_ == artifact.spec_hash,
+        meaning="the features that distance is measured by are those of the active model; if a column has gone from the source, bring it back",
+        # Another recipe was asked for; the same recipe with other features has lost (or won) a column on its way.
+        blocks=active is not None and active.artifact.recipe == artifact.recipe,
+    )
+
+
+def _moved(artifact: Artifact, active: Model | None, moves: Migration | None, k: int | None) -> Gate:
+    share = None if moves is None else moves.share
+    asked = active is not None and (
+        active.artifact.recipe != artifact.recipe or (k is not None and k != len(active.segments))
+    )
+    return Gate(
+        name="moved_share",
+        threshold=MOVED,
+        value="no active model" if share is None else share,
+        holds=share is None or share <= MOVED,
+        meaning="share of customers who would change segment by the model alone; see the report for who goes where before publishing",
+        blocks=not asked,
     )
 
 

@@ -12,7 +12,9 @@ from batch_trainer import page, segments
 from batch_trainer.choose import Choice
 from batch_trainer.gates import Gate
 from batch_trainer.identity import Identity
+from batch_trainer.migration import Migration
 from batch_trainer.names import moved
+from batch_trainer.quality import feature_quality
 from batch_trainer.warehouse import Warehouse
 from schemas.features import FEATURES, Facts
 from schemas.model import Artifact
@@ -33,10 +35,12 @@ def content(
     left_out: Mapping[str, str],
     choice: Choice,
     identity: Identity,
+    moves: Migration | None,
     gates: Sequence[Gate],
     fitted_on: int,
     seed: int,
     published: Mapping[str, Any] | None,
+    mapped: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The full report, ready for JSON."""
     spent = [sum(known.spend for known in own) for own in members]
@@ -59,6 +63,8 @@ def content(
         }
         for segment, own in zip(artifact.segments, spent, strict=True)
     ]
+    for segment in described:
+        segment["typical"] = page.typical(segment)
     found: dict[str, Any] = {
         "model_id": model_id,
         "recipe": artifact.recipe,
@@ -78,6 +84,7 @@ def content(
             "profile": list(artifact.spec.profile),
             "labels": {name: FEATURES[name].label for name in _used(artifact)},
             "left_out": dict(left_out),
+            "quality": feature_quality(artifact.spec, everyone),
         },
         "explained_variance": list(artifact.explained_variance),
         "k": choice.k,
@@ -85,9 +92,11 @@ def content(
         "sse": {str(row.k): row.sse for row in choice.table},
         "whole": {"medians": segments.medians(artifact.spec, everyone), "top": segments.tops(artifact.spec, everyone)},
         "segments": described,
+        "map": mapped,
         "identity": msgspec.to_builtins(identity),
-        "gates": msgspec.to_builtins(tuple(gates)),
-        "publishable": all(gate.holds for gate in gates),
+        "migration": None if moves is None else msgspec.to_builtins(moves) | {"share": moves.share},
+        "gates": [msgspec.to_builtins(gate) | {"verdict": gate.verdict} for gate in gates],
+        "publishable": all(gate.verdict != "fails" for gate in gates),
         "libraries": artifact.libraries,
     }
     if published is not None:
@@ -124,10 +133,16 @@ def summary(training: Training, *, published: bool = False, report: Path | None 
 
 
 def write_report(training: Training, directory: Path) -> Path:
-    """Write report.json and report.html into a directory (made if need be); returns the path of the page."""
+    """Write report.json, report.html and its pictures into a directory (made if need be); returns the path of the page."""
     directory.mkdir(parents=True, exist_ok=True)
     encoded = msgspec.json.format(msgspec.json.encode(training.report), indent=2)
     (directory / "report.json").write_bytes(encoded + b"\n")
     path = directory / "report.html"
-    path.write_text(page.html(training.report), encoding="utf-8")
+    drawn = page.pictures(training.report)
+    path.write_text(page.html(training.report, drawn), encoding="utf-8")
+    for name, kinds in drawn.items():
+        from batch_trainer import charts
+
+        charts.write(kinds["light"], directory / f"{name}.svg")
+        charts.write(kinds["light"], directory / f"{name}.png")
     return path

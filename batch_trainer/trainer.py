@@ -17,6 +17,8 @@ from batch_trainer import fit, identity, names, published, report, segments, sel
 from batch_trainer.choose import Choice
 from batch_trainer.gates import Gate, failing, gates
 from batch_trainer.identity import Identity
+from batch_trainer.landscape import landscape
+from batch_trainer.migration import migration
 from batch_trainer.progress import Progress, counted
 from batch_trainer.recipes import Recipe
 from batch_trainer.sample import hash_sample
@@ -44,8 +46,8 @@ class Training:
 
     @property
     def publishable(self) -> bool:
-        """Whether every gate holds."""
-        return all(gate.holds for gate in self.gates)
+        """Whether no gate forbids it."""
+        return not self.refusal()
 
     def refusal(self) -> str:
         """Why it must not be published, empty where it may."""
@@ -140,12 +142,16 @@ def train(
         golden=_golden(model, people, labels),
         reference=_reference(model, people, columns),
     )
-    found = gates(artifact, recipe)
+    identified = model_id(artifact)
+    moves = None
+    if previous is not None:
+        moves = migration(previous, Model(artifact, identified), [people.rows[i] for i in matched])
+    found = gates(artifact, recipe, choice, previous, moves, k)
     published_numbers = _published(recipe, warehouse, customers, on_progress)
     on_progress("reporting", 0.0)
     content = report.content(
         artifact,
-        model_id(artifact),
+        identified,
         warehouse,
         customers=len(customers),
         everyone=people.rows,
@@ -153,15 +159,17 @@ def train(
         left_out=people.left_out,
         choice=choice,
         identity=same,
+        moves=moves,
         gates=found,
         fitted_on=len(learnt),
         seed=start,
         published=published_numbers,
+        mapped=landscape(Model(artifact, identified), [people.rows[i] for i in matched]),
     )
     on_progress("done", 1.0)
     return Training(
         artifact=artifact,
-        model_id=model_id(artifact),
+        model_id=identified,
         choice=choice,
         identity=same,
         gates=found,

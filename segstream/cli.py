@@ -9,7 +9,7 @@ import typer
 
 from schemas.settings import Settings
 from segstream import configuration, deadletter_commands, model_commands, topic_commands, user_commands
-from segstream.outcome import NO, UNREACHABLE, Json, Usage, err, out, outcome
+from segstream.outcome import NO, UNREACHABLE, Json, err, out, outcome, pairs
 from segstream.sandbox_commands import app as sandbox_app
 
 app = typer.Typer(
@@ -34,14 +34,6 @@ Warehouse = Annotated[
 Param = Annotated[list[str] | None, typer.Option(help="name=value for a {name} in the source's SQL; may be repeated.")]
 
 
-def _params(given: list[str] | None) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given or []]
-    wrong = [name for name, equals, _ in pairs if not equals]
-    if wrong:
-        raise Usage(f"--param {wrong[0]!r} must be name=value")
-    return {name: value for name, _, value in pairs}
-
-
 @app.command()
 def train(
     source: Source,
@@ -63,7 +55,7 @@ def train(
         from segstream import training
 
         done = training.train(
-            Settings(), source, warehouse, recipe, _params(param), k=k, publish=publish, force=force, directory=directory,
+            Settings(), source, warehouse, recipe, pairs(param), k=k, publish=publish, force=force, directory=directory,
             say=lambda text: err.print(text, soft_wrap=True),
         )  # fmt: skip
         result.document = done.document
@@ -89,7 +81,7 @@ def replay(
         with Progress(console=err, disable=not err.is_terminal, transient=True) as bar:
             task = bar.add_task("replaying", total=None)
             result.document = run(
-                Settings(), source, warehouse, _params(param), rate=rate,
+                Settings(), source, warehouse, pairs(param), rate=rate,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
         if not json:
@@ -110,7 +102,7 @@ def verify(
     with outcome(json) as result:
         from segstream.verify import verify as run
 
-        parity = run(Settings(), source, warehouse, _params(param), wait)
+        parity = run(Settings(), source, warehouse, pairs(param), wait)
         result.document = parity.document()
         result.code = 0 if parity.holds else NO
         if not json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from rich.table import Table
 from schemas.settings import Settings
 from schemas.times import rfc3339
 from segstream import context
-from segstream.outcome import Json, No, Usage, err, out, outcome
+from segstream.outcome import Json, No, Usage, err, out, outcome, pairs
 
 app = typer.Typer(help="The published models.", no_args_is_help=True)
 Reason = Annotated[str, typer.Option(help="Why; kept in the log.")]
@@ -151,3 +152,31 @@ def rename(
         result.document = {"model_id": model_id, "before": before, "segment": segment, "name": " ".join(name.split())}
         if not json:
             out.print(f"{model_id} is active: {why}", highlight=False)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="The earlier model's id.")],
+    after: Annotated[str, typer.Argument(help="The later model's id; default: the active one.")] = "",
+    source: Annotated[
+        str, typer.Option(help="Source file or shipped source, to compare on a warehouse's customers.")
+    ] = "",
+    warehouse: Annotated[str, typer.Option(help="Warehouse URL, with --source.")] = "",
+    param: Annotated[list[str] | None, typer.Option(help="name=value for the source's SQL; may be repeated.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw the matrix into this .svg or .png file.")] = None,
+    json: Json = False,
+) -> None:
+    """Who would move from one model to another, and how the features have shifted."""
+    with outcome(json) as result:
+        from segstream import comparison
+
+        settings = Settings()
+        one = _load(settings, before)
+        other = _load(settings, after or context.registry(settings).active() or "")
+        moves, measured_on = comparison.compare(one, other, source, warehouse, pairs(param))
+        result.document = comparison.document(one, other, moves, measured_on)
+        if picture is not None:
+            comparison.draw(moves, picture)
+            result.document["picture"] = str(picture)
+        if not json:
+            comparison.show(result.document, out)

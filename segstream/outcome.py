@@ -85,3 +85,16 @@ def explain(error: BaseException) -> tuple[int, str, str]:
         if names & kinds:
             return code, {NO: "no", USAGE: "usage", UNREACHABLE: "unreachable"}[code], text
     return INTERNAL, "internal", f"{type(error).__name__}: {text} (SEGSTREAM_DEBUG=1 shows where)"
+
+
+def pairs(given: list[str] | None) -> dict[str, str]:
+    """Options of the form name=value. Raises Usage for others.
+
+    >>> pairs(["dir=/data"])
+    {'dir': '/data'}
+    """
+    found = [text.partition("=") for text in given or []]
+    wrong = [name for name, equals, _ in found if not equals]
+    if wrong:
+        raise Usage(f"--param {wrong[0]!r} must be name=value")
+    return {name: value for name, _, value in found}

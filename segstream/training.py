@@ -126,8 +126,11 @@ def show(done: Done, out: Console) -> None:
     out.print("SSE " + ", ".join(f"{k}: {sse:.0f}" for k, sse in report["sse"].items()))
     out.print(f"{report['k']} segments: {report['choice']['reason']}")
     for gate in report["gates"]:
-        verdict = "[green]holds[/]" if gate["holds"] else "[red]does not hold[/]"
-        out.print(f"gate {gate['name']}: {gate['value']} (needed: {gate['threshold']}) {verdict}", highlight=False)
+        colour = {"holds": "green", "warns": "yellow", "fails": "red"}[gate["verdict"]]
+        out.print(
+            f"gate {gate['name']}: {gate['value']} (needed: {gate['threshold']}) [{colour}]{gate['verdict']}[/]",
+            highlight=False,
+        )
     for name, reason in report["features"]["left_out"].items():
         out.print(f"left out {name}: {reason}", highlight=False)
     out.print(

@@ -10,6 +10,7 @@ import pytest
 
 from sandbox.redis import Redis
 from schemas.registry import Registry
+from tests.batch_trainer.shops import regulars
 from tests.schemas.models import SIGNER, sealed
 from tests.segstream.test_commands import run
 
@@ -52,3 +53,30 @@ def test_a_renamed_segment_is_a_new_active_version(env: dict[str, str]) -> None:
     assert code == 2
     assert "s1 has the name" in refused["error"]["message"]
     assert ask(env, "models", "rollback")[1]["model_id"] == model_id
+
+
+def test_two_models_are_compared_on_golden_customers_and_on_a_warehouse(env: dict[str, str], tmp_path: Path) -> None:
+    models = registry(env)
+    (first, data), (second, other) = sealed(), sealed(shift=0.5)
+    models.publish(first, data, at=1, by="me")
+    models.publish(second, other, at=2, by="me")
+    code, found = ask(env, "models", "diff", first, "--picture", str(tmp_path / "moves.svg"))
+    assert code == 0
+    assert (found["before"], found["after"]) == (first, second), "the later one is by default the active one"
+    assert sum(map(sum, found["matrix"])) == found["customers"] == 1
+    assert (tmp_path / "moves.svg").read_text().startswith("<svg")
+    url, source = regulars(200).write(tmp_path / "shop")
+    where = ["--source", str(source), "--warehouse", url]
+    code, found = ask(env, "models", "diff", first, second, *where)
+    assert found["customers"] == 200
+    assert found["moved"] == found["customers"] - sum(
+        row[found["segments"]["after"].index(name)]
+        for name, row in zip(found["segments"]["before"], found["matrix"], strict=True)
+    )
+    assert found["moved_share"] == found["moved"] / 200
+    assert ask(env, "models", "diff", first, first, *where)[1]["moved"] == 0
+    _, out, _ = run("models", "diff", first, second, *where, environment=env)
+    assert "would move" in out
+    assert ask(env, "models", "diff", "m-unknown", first)[0] == 1
+    assert ask(env, "models", "diff", first, "--source", str(source))[0] == 2
+    assert ask(env, "models", "diff", first, "--picture", str(tmp_path / "moves.gif"))[0] == 2
