@@ -28,6 +28,10 @@ Array = npt.NDArray[np.float64]
 SWEEP: Final = range(2, 11)
 """The numbers of segments whose SSE is reported."""
 TOLERANCE: Final = 1e-9
+KEEPS: Final = 0.05
+"""The active model's dimensions are kept while they explain this much less than the recipe wants, or more."""
+AS_GOOD: Final = 1.001
+"""Segments are carried on rather than found anew while their SSE is at most this many times the best."""
 
 
 class TrainingError(Exception):
@@ -78,8 +82,12 @@ class Projection:
         return np.asarray(self.pipeline.transform(columns), dtype=np.float64)
 
 
-def project(recipe: Recipe, spec: FeatureSpec, columns: pd.DataFrame) -> Projection:
-    """Fit the projection of a recipe: numbers imputed and standardised, categories one-hot and only centred, then PCA."""
+def project(recipe: Recipe, spec: FeatureSpec, columns: pd.DataFrame, dimensions: int | None = None) -> Projection:
+    """Fit the projection of a recipe: numbers imputed and standardised, categories one-hot and only centred, then PCA.
+
+    `dimensions` are those of the active model: they are kept while they still explain nearly what the recipe wants, because a
+    dimension more or less moves a fifth of the customers.
+    """
     if not spec.columns:
         raise TrainingError(f"the source gives none of the features that recipe {recipe.name!r} measures distance by")
     steps: list[tuple[str, Any, list[str]]] = []
@@ -94,16 +102,19 @@ def project(recipe: Recipe, spec: FeatureSpec, columns: pd.DataFrame) -> Project
     encoder = ColumnTransformer(steps)
     with one_thread():
         encoded = encoder.fit_transform(columns)
-        pca = _pca(recipe, encoded)
+        pca = _pca(recipe, encoded, dimensions)
     return Projection(spec, Pipeline([("encode", encoder), ("pca", pca)]))
 
 
-def _pca(recipe: Recipe, encoded: Array) -> PCA:
+def _pca(recipe: Recipe, encoded: Array, present: int | None) -> PCA:
     most = min(encoded.shape)
     wanted = min(recipe.dimensions, most)
     if recipe.variance is not None:
         whole = PCA(n_components=most, svd_solver="covariance_eigh", random_state=recipe.pca_seed).fit(encoded)
-        enough = int(np.searchsorted(np.cumsum(whole.explained_variance_ratio_), recipe.variance - 1e-12)) + 1
+        explained = np.cumsum(whole.explained_variance_ratio_)
+        enough = int(np.searchsorted(explained, recipe.variance - 1e-12)) + 1
+        if present is not None and wanted <= present <= most and explained[present - 1] >= recipe.variance - KEEPS:
+            enough = present
         wanted = min(max(wanted, enough), most)
     return PCA(n_components=wanted, svd_solver="covariance_eigh", random_state=recipe.pca_seed).fit(encoded)
 
@@ -126,6 +137,20 @@ def sweep(points: Array, ks: Sequence[int], seed: int, done: Callable[[int], Non
     descending = sorted(ks, reverse=True)
     with one_thread(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return dict(sorted(zip(descending, pool.map(one, descending), strict=True)))
+
+
+def carried_on(points: Array, anew: KMeans, before: npt.NDArray[np.intp]) -> KMeans:
+    """KMeans started from the segments that the customers are in (`before`), where that is as good as the one found `anew`.
+
+    Of two solutions that are equally good, customers should not move from one to the other.
+    """
+    k = anew.n_clusters
+    if set(before.tolist()) != set(range(k)):
+        return anew
+    centres = np.array([points[before == i].mean(axis=0) for i in range(k)])
+    with one_thread():
+        found = KMeans(n_clusters=k, init=centres, n_init=1, max_iter=300).fit(points)
+    return found if found.inertia_ <= AS_GOOD * anew.inertia_ else anew
 
 
 def require(points: Array, k: int) -> None:

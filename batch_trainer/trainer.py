@@ -93,11 +93,17 @@ def train(
     on_progress("projecting", 0.0)
     columns = fit.frame(people.spec, people.rows)
     learnt = hash_sample(people.user_ids, FIT_ON)
-    projection = fit.project(recipe, people.spec, columns.iloc[learnt])
+    alike = previous if previous is not None and _comparable(previous, recipe, people.spec) else None
+    projection = fit.project(
+        recipe, people.spec, columns.iloc[learnt], None if alike is None else len(alike.artifact.bias)
+    )
     with fit.one_thread():
         points = projection.points(columns)
     fit.require(points, wanted)
     fitted = _sweep(points[learnt], wanted, start, on_progress)
+    if alike is not None and (present := len(alike.segments)) in fitted:
+        before = alike.score_many([people.rows[i] for i in learnt])[0]
+        fitted[present] = fit.carried_on(points[learnt], fitted[present], before)
     choice = selection.select(
         warehouse,
         selection.Ground(recipe, people.spec, people.user_ids, people.rows, points, fitted, start),
@@ -193,6 +199,10 @@ def _population(warehouse: Warehouse, customers: Customers, recipe: Recipe) -> _
         if any(need in missing for need in FEATURES[name].needs)
     }
     return _Population(spec=spec, user_ids=[customers.user_ids[i] for i in chosen], rows=rows, left_out=left_out)
+
+
+def _comparable(previous: Model, recipe: Recipe, spec: FeatureSpec) -> bool:
+    return previous.artifact.recipe == recipe.name and previous.artifact.spec_hash == spec.hash()
 
 
 def _sweep(points: fit.Array, wanted: int, seed: int, on_progress: Progress) -> dict[int, Any]:
