@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from batch_trainer.choose import UNSTABLE, Choice
 from batch_trainer.migration import Migration
 from batch_trainer.recipes import Recipe
 from schemas.model import Artifact, Model, RejectedModel, check
+from schemas.times import to_micros
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         return "holds" if self.holds else "fails" if self.blocks else "warns"
 
 
+DAY: Final = 86_400_000_000
 MOVED: Final = 0.25
 """More than this share of the customers must not move by a retraining that nobody asked to be different."""
 
@@ -79,6 +82,7 @@ def gates(
             holds=variance >= recipe.least_variance,
             meaning="share of the variance that the projection keeps; check the features for noise",
         ),
+        _dates(artifact),
         _stability(choice),
         _same_features(artifact, active),
         _moved(artifact, active, moves, k),
@@ -113,6 +117,22 @@ def _finite(artifact: Artifact) -> Gate:
         holds=wrong == 0,
         meaning="parameters that are not finite numbers; look for a broken column",
     )
+
+
+def _dates(artifact: Artifact) -> Gate:
+    return Gate(
+        name="dates",
+        threshold=artifact.trained_at,
+        value=artifact.data_until,
+        # A day of grace for time stamps without a zone.
+        holds=_at(artifact.data_until) <= _at(artifact.trained_at) + DAY,
+        meaning="the last order is not in the future; look for mistyped dates or a wrong zone in the source",
+        blocks=False,
+    )
+
+
+def _at(text: str) -> int:
+    return to_micros(datetime.fromisoformat(text))
 
 
 def _stability(choice: Choice) -> Gate:

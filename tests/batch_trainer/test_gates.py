@@ -38,7 +38,7 @@ def test_a_good_model_passes_every_gate() -> None:
     found = gates(good(), RECIPE, CHOICE, active(), moves(1))
     assert verdicts(found) == {}
     assert failing(found) == ""
-    assert len({gate.name for gate in found}) == len(found) == 9
+    assert len({gate.name for gate in found}) == len(found) == 10
     assert all(gate.meaning for gate in found)
 
 
