@@ -60,18 +60,18 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
                     source=SLICE if slow else job.ORDERS,
                     static=False,
                 )
-                made.fresh()
                 try:
-                    measured = run(
-                        engine, commands[name], part if slow else whole, deadline=max(300.0, plan.events / 1000)
-                    )
+                    engine.forget()  # whatever a failed run left behind
+                    made.fresh()
+                    expected = part if slow else whole
+                    measured = run(engine, commands[name], expected, deadline=max(300.0, plan.events / 1000))
+                    engine.forget()
                 except (Failed, KafkaException) as error:
                     failures.append(f"{name}: {error}")
                     say(str(error))
                 else:
                     runs[name].append(measured)
                     say(line(measured))
-                engine.forget()
     results = {name: summary(measured) for name, measured in runs.items() if measured}
     return {
         "part": "hotpath",

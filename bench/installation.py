@@ -18,13 +18,15 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench import job
 from bench.processes import wait_for
-from sandbox.kafka import broker
+from sandbox.kafka import Kafka, broker, missing_tools
 from sandbox.redis import Redis
 from schemas.model import Artifact, Model, model_id, to_bytes
 from schemas.registry import Registry
 from schemas.signing import Signer
 
 OUTPUTS: Final = (job.CHANGES, job.STATE, job.CHANGELOG)
+HEAP: Final = "1g"
+"""The broker's memory: it must not be what limits an engine."""
 _SOON: Final = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -197,7 +199,9 @@ def _consumer(kafka: str, group: str) -> Iterator[Consumer]:
 @contextmanager
 def installed(directory: Path, artifact: Artifact, partitions: int = job.PARTITIONS) -> Iterator[Installation]:
     """A running installation with its topics, which ends with the block."""
-    kafka, server = broker(directory / "kafka"), Redis(directory / "redis")
+    place = directory / "kafka"
+    kafka = broker(place) if missing_tools() else Kafka(place, heap=HEAP)
+    server = Redis(directory / "redis")
     try:
         kafka.start()
         server.start()

@@ -104,7 +104,12 @@ class Stretch:
         load = Process.start(
             [sys.executable, "-m", "bench.load", *map(str, arguments)], made.environment, self.engine.directory, "load"
         )
-        wait_for(lambda: load.popen.poll() is not None, "the load is sent", 120 + 4 * seconds, self.process.alive, 0.05)
+        try:
+            wait_for(
+                lambda: load.popen.poll() is not None, "the load is sent", 120 + 4 * seconds, self.process.alive, 0.05
+            )
+        finally:
+            load.kill()
         if load.popen.returncode:
             raise Failed(f"the load could not be sent:\n{load.tail()}")
         share = (self.process.cpu() - cpu) * rate / count
@@ -185,14 +190,15 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
                 unique = f"bench-{name}-{repetition}-{time.time_ns() // 1_000_000}"
                 engine = Run(engine=ENGINES[name], installation=made, name=unique, source=job.ORDERS)
                 try:
+                    engine.forget()  # whatever a failed run left behind
                     measured = once(engine, command, plan)
+                    engine.forget()
                 except (Failed, KafkaException) as error:
                     failures.append(f"{name}: {error}")
                     say(str(error))
                 else:
                     runs[name].append(measured)
                     say(_line(measured))
-                engine.forget()
     results = {name: _summary(found) for name, found in runs.items() if found}
     return {
         "part": "latency",

@@ -143,9 +143,13 @@ class Crowd:
             partition, offset = self.oracle.append(message)
             identities.append(f"{message.key.decode()}:{job.ORDERS}:{partition}:{offset}:1")
         load = Process.start(command, self.made.environment, self.run.directory, "load")
-        wait_for(lambda: identities[0] in probe.seen, "the first live change", 60, self.process.alive)
-        meanwhile()
-        wait_for(lambda: load.popen.poll() is not None, "the load is sent", 60 + 2 * seconds, self.process.alive, 0.05)
+        try:
+            wait_for(lambda: identities[0] in probe.seen, "the first live change", 60, self.process.alive)
+            meanwhile()
+            patience = 60 + 2 * seconds
+            wait_for(lambda: load.popen.poll() is not None, "the load is sent", patience, self.process.alive, 0.05)
+        finally:
+            load.kill()
         wait_for(lambda: identities[-1] in probe.seen, "the last live change", 60, self.process.alive, 0.05)
         handed = array("d")
         handed.frombytes(file.read_bytes())
