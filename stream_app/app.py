@@ -25,7 +25,7 @@ from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.times import rfc3339
 from schemas.watch import ModelWatch
-from stream_app import drift, pulse, recovery
+from stream_app import pulse, recovery
 from stream_app.customers import Customers
 from stream_app.drift import DriftMonitor
 from stream_app.fastlane import records, versions
@@ -208,7 +208,6 @@ class Worker:
         gc.set_threshold(*GARBAGE)
         await recovery.watch(self._restored, self.metrics, self._started)
         gc.freeze()  # what is here now stays: the collector need not look at it again
-        drift.warm_up()
 
     def _restored(self) -> Restored:
         return Restored(self.store.recovered, self.table.remaining(), bool(self.store.owned))

@@ -8,24 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
-from collections import deque
+import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from types import ModuleType
+from typing import Any, Final
 
 from schemas.changes import DriftAlert
 from schemas.model import Model, Reference
 from schemas.times import rfc3339
 
-if TYPE_CHECKING:
-    from river.drift import ADWIN
+
+def _adwin() -> type[Any]:
+    """River's ADWIN, without its neighbours: example data sets and a detector that we don't use bring scikit-learn, pandas and scipy into
+    the process, more than everything else of a worker's start together."""
+    unused = {"river.drift.datasets": (), "river.drift.kswin": ("KSWIN",)}
+    added = [name for name in unused if name not in sys.modules]
+    for name in added:
+        stand_in = ModuleType(name)
+        stand_in.__dict__.update(dict.fromkeys(unused[name]))
+        sys.modules[name] = stand_in
+    try:
+        from river.drift import ADWIN
+    finally:
+        for name in added:
+            del sys.modules[name]
+    return ADWIN
+
+
+ADWIN: Final = _adwin()
 
 BLOCK: Final = 50
 """Events per block mean."""
 DELTA: Final = 1e-5
 """ADWIN's confidence."""
-WAITING: Final = 2000
-"""Block means kept while river is being imported."""
 SIGNAL: Final = "log_distance"
 _FLOOR: Final = 1e-9
 
@@ -40,9 +55,8 @@ class DriftMonitor:
         self._reset()
 
     def _reset(self) -> None:
-        self._adwin: ADWIN | None = None
+        self._adwin = ADWIN(delta=DELTA, clock=1, min_window_length=5, grace_period=10)
         self._block: list[float] = []
-        self._waiting: deque[float] = deque(maxlen=WAITING)
         self._count = 0
 
     def install(self, model: Model) -> None:
@@ -66,20 +80,11 @@ class DriftMonitor:
         return alerts
 
     def _block_mean(self, mean: float, event_time: int, partition: int, now: int) -> DriftAlert | None:
-        if _warming is not None and _warming.is_alive():
-            self._waiting.append(mean)
+        before = self._adwin.estimation
+        self._adwin.update(mean)
+        if not self._adwin.drift_detected or self._model is None:
             return None
-        adwin = self._adwin
-        if adwin is None:
-            adwin = self._adwin = _detector()
-            for earlier in self._waiting:
-                adwin.update(earlier)
-            self._waiting.clear()
-        before = adwin.estimation
-        adwin.update(mean)
-        if not adwin.drift_detected or self._model is None:
-            return None
-        after = adwin.estimation
+        after = self._adwin.estimation
         count, self._count = self._count, 0
         if event_time < self._quiet_until:
             return None
@@ -113,19 +118,3 @@ class DriftMonitor:
             ),
             suggested_action="Look at what changed in the shop or its data; if it is real, retrain: `segstream train --publish`.",
         )
-
-
-def _detector() -> ADWIN:
-    from river.drift import ADWIN
-
-    return ADWIN(delta=DELTA, clock=1, min_window_length=5, grace_period=10)
-
-
-def warm_up() -> None:
-    """Import river beside the work: it brings scikit-learn and pandas, which takes longer than everything else at a worker's start."""
-    global _warming
-    _warming = threading.Thread(target=_detector, name="import-river", daemon=True)
-    _warming.start()
-
-
-_warming: threading.Thread | None = None
