@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAIN_EPOCH = EPOCH.replace(tzinfo=None)
 
 
 def to_micros(moment: datetime) -> int:
@@ -34,4 +35,4 @@ def rfc3339(micros: int) -> str:
     >>> rfc3339(1767225600000000)
     '2026-01-01T00:00:00Z'
     """
-    return from_micros(micros).isoformat().replace("+00:00", "Z")
+    return (_PLAIN_EPOCH + timedelta(microseconds=micros)).isoformat() + "Z"

@@ -27,8 +27,8 @@ from stream_app.metrics import Metrics
 
 BATCH: Final = 200
 """Customers per round trip: about 3 ms of the event loop."""
-YIELD: Final = 9.0
-"""While events wait, the projection pauses this many times as long as it has worked: it takes a tenth of the process."""
+YIELD: Final = 19.0
+"""While events wait, the projection pauses this many times as long as it has worked: it takes a twentieth of the process."""
 LOOK_EVERY: Final = 1.0
 """Seconds between looks whether Redis has lost what was written."""
 
