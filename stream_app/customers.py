@@ -61,8 +61,9 @@ class Customers:
         return customer
 
     def keys(self) -> list[bytes]:
-        """The keys of all customers that are stored."""
-        return self._store.keys()
+        """The keys of all customers, those not stored yet too."""
+        new = [key for key in {**self._leaving, **self._open} if self._store.get(key) is None]
+        return [*self._store.keys(), *new]
 
     def __len__(self) -> int:
         return len(self._store)

@@ -86,6 +86,21 @@ def test_nothing_reaches_the_store_before_kafka_has_it(store: Store) -> None:
     store.close()
 
 
+def test_whoever_is_new_is_among_the_customers_before_she_is_stored(store: Store) -> None:
+    customers = Customers(store)
+    records = [Fetched(key, value, n) for n, (_, key, value) in enumerate(orders(60, 20))]
+    everyone: set[bytes] = set()
+    for first in range(0, 60, 20):
+        fold(records[first : first + 20], SOURCE, customers, model(), "")
+        everyone |= {record.key for record in records[first : first + 20]}
+        assert sorted(customers.keys()) == sorted(everyone)
+        customers.close()
+        assert sorted(customers.keys()) == sorted(everyone)
+        customers.stored(first)
+    assert sorted(customers.keys()) == sorted(everyone)
+    store.close()
+
+
 @settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 60))
 def test_however_a_load_is_cut_into_chunks_and_groups_the_customers_are_the_same(seed: int, size: int) -> None:
