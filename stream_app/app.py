@@ -141,6 +141,7 @@ class Worker:
             table_standby_replicas=s.standby_replicas,
         )
         transport = ChunkTransport(app.conf.broker_consumer, app)
+        transport.own = lambda: self.store.own()
         transport.release = self._release
         transport.drain = self._drain
         app._transport = transport

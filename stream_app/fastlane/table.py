@@ -22,10 +22,11 @@ class PartitionStore(memory.Store):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.partitions: dict[int, Store] = {}
+        self._recovered: frozenset[int] = frozenset()
         self.owned: frozenset[int] = frozenset()
         """Partitions whose state is complete here and which this worker may change."""
         self.on_owned: Callable[[frozenset[int]], None] = lambda gained: None
-        """Called with the partitions owned when recovery is complete."""
+        """Called with the partitions owned when work on them may begin."""
         self.recovered = 0
         """Records read from the changelog since the process started."""
 
@@ -51,6 +52,11 @@ class PartitionStore(memory.Store):
         offset = self._partition(tp.partition).offset
         return None if offset == NOTHING else offset
 
+    def own(self) -> None:
+        """What was recovered last is ours."""
+        self.owned = self._recovered
+        self.on_owned(self.owned)
+
     def release(self) -> None:
         """Nothing is ours while the group rebalances; what is kept is completed by the next recovery."""
         self.owned = frozenset()
@@ -60,14 +66,19 @@ class PartitionStore(memory.Store):
             self.partitions.pop(partition).close()
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Forget partitions that are kept elsewhere now."""
+        """Forget partitions that are kept elsewhere now.
+
+        Nothing is owned by it: Faust calls this also at the end of a recovery that another rebalance has overtaken, and then with the
+        partitions of the new assignment, which are not restored yet.
+        """
         active = frozenset(tp.partition for tp in active_tps)
         kept = active | {tp.partition for tp in standby_tps}
         self._forget(self.partitions.keys() - kept)
         for partition in active:
             self._partition(partition)
-        self.owned = active
-        self.on_owned(active)
+        self._recovered = active
+        if not active:  # no seek will follow
+            self.own()
 
 
 class ChunkTable(Table):

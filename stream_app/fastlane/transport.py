@@ -76,6 +76,8 @@ class ChunkConsumer(driver.Consumer):
         """Where each source partition was sought to in this epoch."""
         self.expired = 0
         """Records deleted by retention before they were read."""
+        self._revoked = False
+        """Whether what is assigned was revoked and not yet assigned anew."""
         self._in_flight: set[int] = set()
         self._undone: dict[TP, tuple[int, int]] = {}
         """Epoch and begin of the first chunk that was acked without having been done."""
@@ -110,6 +112,7 @@ class ChunkConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let go of partitions only when the work in flight is acknowledged and committed."""
+        self._revoked = True
         self._next.clear()
         await self._finish()
         await self.commit()
@@ -117,6 +120,7 @@ class ChunkConsumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Forget every position: the seek that follows sets them."""
+        self._revoked = False
         self._new_epoch()
         self._next.clear()
         await super().on_partitions_assigned(assigned, generation_id)
@@ -144,18 +148,24 @@ class ChunkConsumer(driver.Consumer):
         """Seek every source partition to its committed offset, or to its start where none is committed.
 
         aiokafka seeks only where an offset above zero is committed; a partition left where it is would go on behind
-        whatever was fetched and dropped before.
+        whatever was fetched and dropped before. Work begins with it, unless a rebalance came meanwhile: Faust then
+        lets the recovery of an earlier generation end as if nothing had happened, but another one will follow.
         """
         self._settled.clear()
         try:
             self._new_epoch()
+            epoch = self.epoch
             await super().perform_seek()
             sources = [tp for tp in self.assignment() if self.app.topics.acks_enabled_for(tp.topic)]
             if sources:
                 start = self._starts(await self.earliest_offsets(*sources))
                 await super().seek_wait(start)
+                if self._revoked or self.epoch != epoch:
+                    return
                 self.sought = start
                 self._next.update(start)
+                transport: ChunkTransport = self.transport  # type: ignore[assignment]
+                transport.own()
             self._new_epoch()
         finally:
             self._settled.set()
@@ -298,6 +308,8 @@ class ChunkTransport(driver.Transport):
     Consumer = ChunkConsumer
     Producer = ChunkProducer
 
+    own: Callable[[], None]
+    """Called when work on the assigned partitions may begin: their state is restored and their positions are set. Set by the worker."""
     release: Callable[[], None]
     """Called when partitions are about to be given up: begin no new work. Set by the worker."""
     drain: Callable[[], Awaitable[None]]

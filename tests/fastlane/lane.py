@@ -17,6 +17,7 @@ from faust.types import TP
 
 from stream_app.fastlane.table import ChunkTable, PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
+from stream_app.stores import MemoryStore
 from tests.waiting import wait_for
 
 QUIET = {"log_level": 0}
@@ -160,7 +161,7 @@ class Member:
         self.work = work
         self.in_work = 0
         self.failure: BaseException | None = None
-        self.stored: dict[int, dict[bytes, Any]] = {}
+        self.store: PartitionStore | None = None
         """The table's records by partition, where there is a table."""
         self._partitions = partitions
         self._changelogs = tables
@@ -257,7 +258,8 @@ class Member:
             **self._conf,
         )
         transport = ChunkTransport(app.conf.broker_consumer, app)
-        transport.release = lambda: None
+        transport.own = self._own
+        transport.release = self._release
         transport.drain = self._drain
         app._transport = transport
         app.conf.Table = ChunkTable
@@ -278,11 +280,29 @@ class Member:
             table = app.Table(
                 name, partitions=self._partitions, key_type=bytes, value_type=bytes, changelog_topic=changelog
             )
-            store: PartitionStore = table.data  # type: ignore[assignment]
-            self.stored = store.partitions
+            self.store = table.data
+            self.store.open_store = lambda partition: MemoryStore()
         source = app.topic(*self.topics, schema=ChunkSchema(), key_type=bytes, value_type=bytes)
         app.agent(source, name=f"{self.group}-agent")(self._agent)
         return app
+
+    @property
+    def stored(self) -> dict[int, dict[bytes, bytes | None]]:
+        """Partition -> key -> record, as the table has them."""
+        if self.store is None:
+            return {}
+        return {
+            partition: {key: kept.get(key) for key in kept.keys()}  # noqa: SIM118 (not a dict)
+            for partition, kept in list(self.store.partitions.items())
+        }
+
+    def _own(self) -> None:
+        if self.store is not None:
+            self.store.own()
+
+    def _release(self) -> None:
+        if self.store is not None:
+            self.store.release()
 
     async def _drain(self) -> None:
         await self._idle.wait()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream_app.fastlane.batches import Record, send
 from stream_app.fastlane.transport import MAX_CHUNK
 from tests.fastlane.conftest import Members
-from tests.fastlane.lane import Log, Member
+from tests.fastlane.lane import Log, Member, count, rows
 from tests.waiting import wait_for
 
 
@@ -86,3 +87,61 @@ def test_moved_partitions_are_complete_where_they_are_and_a_survivor_has_them_al
     one.stop()
     wait_for(lambda: len(two.assigned) == 4, "the survivor has taken over")
     wait_for(lambda: two.stored == expected, "with every customer as stored last")
+
+
+def test_a_recovery_that_another_rebalance_has_overtaken_gives_no_partition(log: Log, member: Members) -> None:
+    topic = log.create("orders")
+    changelog = log.create("changelog", cleanup_policy="compact")
+    one = member(topic, tables=(changelog,)).start()
+    assert one.store is not None
+    assert one.store.owned == {0, 1, 2}
+    one.soon(one.store.release)  # a rebalance begins, and the recovery before it ends with the new assignment
+    one.call(one.store.on_recovery_completed({TP(changelog, 1)}, set()))
+    assert one.store.owned == frozenset()
+    one.call(one.consumer.perform_seek())
+    assert one.store.owned == {1}, "with the seek that follows a recovery in force it is ours"
+    one.call(one.store.on_recovery_completed(set(), set()))
+    assert one.store.owned == frozenset()
+
+
+@pytest.mark.parametrize("assigned_again", [False, True])
+def test_a_seek_that_a_rebalance_has_overtaken_gives_no_partition(
+    log: Log, member: Members, assigned_again: bool
+) -> None:
+    topic = log.create("orders")
+    changelog = log.create("changelog", cleanup_policy="compact")
+    one = member(topic, tables=(changelog,)).start()
+    assert one.store is not None
+    inner = one.consumer.earliest_offsets
+    marks: list[frozenset[int]] = []
+
+    async def overtaken(*tps: TP) -> Any:
+        """Between the two seeks of a perform_seek the partitions are revoked (and assigned again)."""
+        found = await inner(*tps)
+        one.consumer.earliest_offsets = inner  # type: ignore[method-assign]
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("on_partitions_revoked", "on_partitions_assigned"):
+                patch.setattr(driver.Consumer, name, nothing)
+            await one.consumer.on_partitions_revoked(set(one.assigned))
+            if assigned_again:
+                await one.consumer.on_partitions_assigned(set(one.assigned), 1)
+        return found
+
+    async def nothing(*args: Any) -> None:
+        """What Faust does in a rebalance is not wanted here."""
+
+    async def seek() -> None:
+        one.consumer.earliest_offsets = overtaken  # type: ignore[method-assign,assignment]
+        await one.consumer.perform_seek()
+        assert one.store is not None
+        marks.append(one.store.owned)
+        assert one.consumer._next.keys() & one.assigned == set()
+        one.consumer._revoked = False
+        await one.consumer.perform_seek()
+
+    one.call(seek())
+    assert marks == [frozenset()]
+    assert one.store.owned == {0, 1, 2}
+    log.produce(topic, (b"%d" % n for n in range(30)))
+    wait_for(lambda: count(one.done) >= 30, "the work goes on")
+    assert rows(one.done) == log.read(topic)
