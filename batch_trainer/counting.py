@@ -5,6 +5,8 @@ from __future__ import annotations
 import ibis
 from ibis.expr.types import Table, Value
 
+from batch_trainer.relations import whole
+
 
 def facts(customers: Table | None, orders: Table, items: Table | None, refunds: Table | None) -> Table:
     """user_id and the fields of `schemas.features.Facts`, one row per customer who is known, has ordered or was refunded."""
@@ -42,10 +44,7 @@ def _beside(left: Table, right: Table | None) -> Table:
 
 
 def _count(table: Table, name: str) -> Value:
-    if name not in table.columns:
-        return ibis.literal(0, "int64")
-    # By way of a decimal: ibis takes a sum of int64 for an int64 and leaves out the cast, DuckDB makes it 128 bits wide.
-    return table[name].fill_null(0).cast("decimal(38, 0)").cast("int64")
+    return whole(table[name].fill_null(0)) if name in table.columns else ibis.literal(0, "int64")
 
 
 def _value(table: Table, name: str, kind: str) -> Value:
@@ -68,14 +67,10 @@ def _lines(items: Table | None) -> Table | None:
 
 
 def _favourite(items: Table | None, column: str) -> Table | None:
-    """The value of most lines; a tie goes to the one chosen last by (time, order id, line). Not known is a value too."""
+    """The value of most lines; a tie goes to the one chosen last. Not known is a value too."""
     if items is None:
         return None
-    # The order ids must compare as in Python, by code points: DuckDB's default collation does.
-    placed = items.mutate(
-        place=ibis.row_number().over(group_by=items.user_id, order_by=[items.ordered_at, items.order_id, items.line])
-    )
-    counted = placed.group_by("user_id", column).agg(n=placed.count(), last=placed.place.max())
+    counted = items.group_by("user_id", column).agg(n=items.count(), last=items.place.max())
     ranked = counted.mutate(
         rank=ibis.row_number().over(group_by=counted.user_id, order_by=[counted.n.desc(), counted.last.desc()])
     )

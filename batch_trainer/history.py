@@ -9,6 +9,7 @@ import ibis
 import msgspec
 from ibis.expr.types import Table, Value
 
+from batch_trainer.canon import Canon
 from batch_trainer.warehouse import Warehouse
 from schemas.money import to_major
 from schemas.times import rfc3339
@@ -77,8 +78,9 @@ def events(warehouse: Warehouse) -> Iterator[Record]:
 def count(warehouse: Warehouse) -> int:
     """How many events `events` gives, for a progress bar."""
     tables = (warehouse.customers, warehouse.orders, warehouse.refunds)
-    total = sum(int(table.count().execute()) for table in tables if table is not None)
-    return total + int(warehouse.orders.cancelled.sum().execute() or 0)
+    total = sum(warehouse.engine.one(table.aggregate(n=table.count()))[0] for table in tables if table is not None)
+    cancelled = warehouse.orders.filter(warehouse.orders.cancelled)
+    return int(total + warehouse.engine.one(cancelled.aggregate(n=cancelled.count()))[0])
 
 
 def _product(brand: str | None, category: str | None, price: int, quantity: int) -> dict[str, Any]:
@@ -144,7 +146,8 @@ def _rows(warehouse: Warehouse) -> Table:
             )
         )
     rows = ibis.union(*parts)
-    return rows.order_by(["at", "kind", "user_id", "order_id", "id", "line", "amount"])
+    canon = Canon(warehouse.engine.kind)
+    return rows.order_by(canon.order(rows.at, rows.kind, rows.user_id, rows.order_id, rows.id, rows.line, rows.amount))
 
 
 def _part(table: Table, **values: Value | int) -> Table:

@@ -1,33 +1,20 @@
 """The relations in one canonical form, as expressions the warehouse computes: exactly what `schemas` makes of the replayed events.
 
-Ids are text, money is integer minor units, times are integer microseconds UTC, labels are cut as in `schemas.events`, the lines of
-an order are numbered from 0.
+How single values get their form is `canon`'s; the lines of an order are numbered from 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
 
 import ibis
-import ibis.expr.datatypes as dt
-from ibis.expr.types import BooleanValue, IntegerValue, StringValue, Table, Value
+from ibis.expr.types import BooleanValue, Table, Value
 
+from batch_trainer.canon import Canon
 from batch_trainer.source import COLUMNS, REQUIRED, WarehouseError, suggestion
-from schemas.events import EARLIEST, LATEST, MAX_ID, MAX_LINES, MAX_TEXT
+from schemas.events import MAX_LINES
 from schemas.money import MAX_MINOR
-
-# What str.isprintable refuses: everything but letters, marks, numbers, punctuation, symbols and the space.
-_UNPRINTABLE: Final = dict.fromkeys(("duckdb", "bigquery"), r"[^\p{L}\p{M}\p{N}\p{P}\p{S} ]")
-_CONTROL: Final = "[[:cntrl:]]"
-_MAX_QUANTITY: Final = 1e9
-_MAX_AMOUNT: Final = float(MAX_MINOR // 100)
-
-
-@ibis.udf.scalar.builtin(signature=((dt.Timestamp(timezone="UTC"),), dt.int64))
-def epoch_us(moment: Any) -> int:  # type: ignore[empty-body]
-    """DuckDB's microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,65 +52,6 @@ def relation(name: str, table: Table) -> Relation:
     return Relation(name, table, columns)
 
 
-@dataclass(frozen=True, slots=True)
-class Canon:
-    """How one kind of warehouse writes the canonical form."""
-
-    backend: str
-
-    def text_id(self, value: Value) -> StringValue:
-        """An id as text; NULL where it could not be the id of an event."""
-        text = value.cast("string")
-        pattern = _UNPRINTABLE.get(self.backend, _CONTROL)
-        fine = text.length().between(1, MAX_ID) & ~text.re_search(pattern)
-        return fine.ifelse(text, ibis.null("string"))
-
-    def micros(self, source: Relation, column: str) -> IntegerValue:
-        """Microseconds UTC; NULL where there is no usable time. A time without a zone is taken as UTC."""
-        value = source[column]
-        kind = value.type()
-        if not (kind.is_timestamp() or kind.is_date() or kind.is_string()):
-            if source.table.filter(value.notnull()).count().execute():
-                raise WarehouseError(
-                    f"relation {source.name}, column {column}: values are {kind}, expected a timestamp or date (convert in the source's SQL)"
-                )
-            return ibis.null("int64")
-        zoned = dt.Timestamp(timezone="UTC")
-        if self.backend == "duckdb":
-            moment = value.try_cast(zoned) if kind.is_string() else value.cast(zoned)
-            micros = epoch_us(moment)
-        else:
-            moment = value.cast("timestamp")
-            micros = moment.epoch_seconds().cast("int64") * 1_000_000 + moment.microsecond().cast("int64")
-        return micros.between(EARLIEST, LATEST - 1).ifelse(micros, ibis.null("int64"))
-
-    def label(self, value: Value) -> StringValue:
-        """A brand, category or trait: cut to length; empty and absent are the same."""
-        return value.cast("string").substr(0, MAX_TEXT).nullif("")
-
-    def age(self, value: Value) -> IntegerValue:
-        """Whole years from 0 to 150, NULL for anything else."""
-        years = _double(value)
-        whole = (years > -1) & (years < 151)
-        return whole.ifelse((years >= 0).ifelse(years.floor(), 0.0), ibis.null("float64")).cast("int64")
-
-    def minor(self, value: Value) -> IntegerValue:
-        """Minor units, by the same arithmetic as `schemas.money.to_minor`; NULL where the amount is out of range."""
-        amount = _double(value)
-        usable = amount.between(-_MAX_AMOUNT, _MAX_AMOUNT).ifelse(amount, ibis.null("float64"))
-        return (usable * 100.0 + 0.5).floor().cast("int64")
-
-    def quantity(self, value: Value) -> IntegerValue:
-        """A whole number of pieces; 1 where it is not known."""
-        pieces = _double(value)
-        usable = ((pieces > -_MAX_QUANTITY) & (pieces < _MAX_QUANTITY - 1)).ifelse(pieces, 1.0)
-        return (usable + 0.5).floor().fill_null(1.0).cast("int64")
-
-
-def _double(value: Value) -> Value:
-    return value.try_cast("float64") if value.type().is_string() else value.cast("float64")
-
-
 def _optional(source: Relation, column: str, form: Callable[[Value], Value], absent: str) -> Value:
     return form(source[column]) if source.has(column) else ibis.null(absent)
 
@@ -132,7 +60,7 @@ def customers(source: Relation, canon: Canon) -> Table:
     """user_id, signed_up_at, age, gender, country, traffic_source; user_id is NULL where it cannot be used."""
     return source.table.select(
         user_id=canon.text_id(source["user_id"]),
-        signed_up_at=canon.micros(source, "signed_up_at") if source.has("signed_up_at") else ibis.null("int64"),
+        signed_up_at=_optional(source, "signed_up_at", canon.micros, "int64"),
         age=_optional(source, "age", canon.age, "int64"),
         gender=_optional(source, "gender", canon.label, "string"),
         country=_optional(source, "country", canon.label, "string"),
@@ -145,7 +73,7 @@ def orders(source: Relation, canon: Canon) -> Table:
     return source.table.select(
         order_id=canon.text_id(source["order_id"]),
         user_id=canon.text_id(source["user_id"]),
-        ordered_at=canon.micros(source, "ordered_at"),
+        ordered_at=canon.micros(source["ordered_at"]),
         cancelled=_optional(source, "status", _cancelled, "boolean").fill_null(False),
         stated=_optional(source, "total", canon.minor, "int64"),
     )
@@ -155,7 +83,7 @@ def _cancelled(status: Value) -> BooleanValue:
     return status.cast("string").strip().lower().isin(["cancelled", "canceled"])
 
 
-def items(source: Relation, canon: Canon, placed: Table) -> Table:
+def lines(source: Relation, canon: Canon, placed: Table) -> Table:
     """The lines of the orders in `placed`: order_id, user_id, ordered_at, line, brand, category, price, quantity."""
     order_id = canon.text_id(source["order_id"])
     price = _optional(source, "price", canon.minor, "int64")
@@ -163,7 +91,7 @@ def items(source: Relation, canon: Canon, placed: Table) -> Table:
     sized = source.table.select(
         item_order=order_id,
         item_id=source["item_id"] if source.has("item_id") else ibis.null("int64"),
-        product=_optional(source, "product_id", lambda v: v.cast("string"), "string"),
+        product=_optional(source, "product_id", canon.text, "string"),
         brand=_optional(source, "brand", canon.label, "string"),
         category=_optional(source, "category", canon.label, "string"),
         price=(price.cast("float64").abs() * quantity.cast("float64").abs() <= MAX_MINOR).ifelse(price, 0).fill_null(0),
@@ -172,7 +100,7 @@ def items(source: Relation, canon: Canon, placed: Table) -> Table:
     joined = sized.join(
         placed.select("order_id", "user_id", "ordered_at"), sized.item_order == placed.order_id, how="inner"
     )
-    by = [joined.item_id, joined.product, joined.brand, joined.category, joined.price, joined.quantity]
+    by = canon.order(joined.item_id, joined.product, joined.brand, joined.category, joined.price, joined.quantity)
     numbered = joined.mutate(line=ibis.row_number().over(group_by=joined.order_id, order_by=by))
     return numbered.filter(numbered.line < MAX_LINES).select(
         "order_id", "user_id", "ordered_at", "line", "brand", "category", "price", "quantity"
@@ -180,37 +108,42 @@ def items(source: Relation, canon: Canon, placed: Table) -> Table:
 
 
 def totals(placed: Table, lines: Table | None) -> Table:
-    """The orders with their total: the stated one, else the sum of the lines. Totals out of range are NULL."""
+    """The orders with their total: the stated one, else the sum of the lines. Orders whose total is out of range are left out."""
     if lines is None:
         total = placed.stated.fill_null(0)
         summed = placed
     else:
-        sums = lines.group_by("order_id").agg(summed=(lines.price * lines.quantity).sum().cast("int64"))
+        sums = lines.group_by("order_id").agg(summed=whole((lines.price * lines.quantity).sum()))
         summed = placed.left_join(sums, "order_id").drop("order_id_right")
         total = summed.stated.fill_null(summed.summed).fill_null(0)
-    return summed.select(
-        "order_id",
-        "user_id",
-        "ordered_at",
-        "cancelled",
-        total=total.between(-MAX_MINOR, MAX_MINOR).ifelse(total, ibis.null("int64")),
-    )
+    priced = summed.select("order_id", "user_id", "ordered_at", "cancelled", total=total)
+    return priced.filter(priced.total.between(-MAX_MINOR, MAX_MINOR))
 
 
-def refunds(source: Relation, canon: Canon, placed: Table) -> Table:
+def items(lines: Table, orders: Table, canon: Canon) -> Table:
+    """The lines of the usable orders, with their place (from 0) among all lines of the customer by time, order and line."""
+    kept = lines.semi_join(orders, "order_id")
+    by = canon.order(kept.ordered_at, kept.order_id, kept.line)
+    return kept.mutate(place=ibis.row_number().over(group_by=kept.user_id, order_by=by))
+
+
+def refunds(source: Relation, canon: Canon, orders: Table, later: Table | None) -> Table:
     """refund_id, order_id, user_id, refunded_at, amount; ids and time NULL where they cannot be used.
 
-    Without a user the refund is the order's customer's; without a column of times it happened with the order.
+    Without a user the refund is the order's customer's; without a column of times it happened with the order, so that refunds of
+    the orders in `later`, those after the cut, are left out.
     """
     stated = source.table.select(
         refund_order=canon.text_id(source["order_id"]),
         refund=_optional(source, "refund_id", canon.text_id, "string"),
         by=_optional(source, "user_id", canon.text_id, "string"),
-        at=canon.micros(source, "refunded_at") if source.has("refunded_at") else ibis.null("int64"),
+        at=_optional(source, "refunded_at", canon.micros, "int64"),
         amount=_optional(source, "amount", canon.minor, "int64"),
     )
+    if later is not None and not source.has("refunded_at"):
+        stated = stated.anti_join(later, stated.refund_order == later.order_id)
     joined = stated.left_join(
-        placed.select("order_id", "user_id", "ordered_at"), stated.refund_order == placed.order_id
+        orders.select("order_id", "user_id", "ordered_at"), stated.refund_order == orders.order_id
     )
     return joined.select(
         refund_id=joined.refund.fill_null(joined.refund_order),
@@ -219,3 +152,12 @@ def refunds(source: Relation, canon: Canon, placed: Table) -> Table:
         refunded_at=joined.at if source.has("refunded_at") else joined.ordered_at.fill_null(0),
         amount=joined.amount,
     )
+
+
+def whole(total: Value) -> Value:
+    """A sum of integers as a 64-bit integer.
+
+    By way of a decimal: ibis takes a sum of int64 for an int64 and leaves out the cast, while DuckDB makes it 128 bits wide and
+    PostgreSQL a numeric.
+    """
+    return total.cast("decimal(38, 0)").cast("int64")

@@ -36,3 +36,14 @@ def rfc3339(micros: int) -> str:
     '2026-01-01T00:00:00Z'
     """
     return (_PLAIN_EPOCH + timedelta(microseconds=micros)).isoformat() + "Z"
+
+
+def parse_rfc3339(text: str) -> int:
+    """Microseconds of RFC 3339 text; a date alone is its beginning, a time without a zone is taken as UTC.
+
+    Raises ValueError where it is none.
+
+    >>> parse_rfc3339("2026-01-01T01:00:00+01:00") == parse_rfc3339("2026-01-01") == 1767225600000000
+    True
+    """
+    return to_micros(datetime.fromisoformat(text))

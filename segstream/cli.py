@@ -47,6 +47,12 @@ def train(
     directory: Annotated[
         Path | None, typer.Option("--out", help="Where the report goes; default: home/reports/<model>.")
     ] = None,
+    as_of: Annotated[
+        str, typer.Option("--as-of", help="Leave out what happened after this moment (RFC 3339); default: nothing.")
+    ] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the SQL that would be run, and run none of it.")
+    ] = False,
     param: Param = None,
     json: Json = False,
 ) -> None:
@@ -54,9 +60,14 @@ def train(
     with outcome(json) as result:
         from segstream import training
 
+        if explain:
+            result.document = training.explain(source, warehouse, pairs(param), as_of)
+            if not json:
+                training.show_sql(result.document, out)
+            return
         done = training.train(
             Settings(), source, warehouse, recipe, pairs(param), k=k, publish=publish, force=force, directory=directory,
-            say=lambda text: err.print(text, soft_wrap=True),
+            as_of=as_of, say=lambda text: err.print(text, soft_wrap=True),
         )  # fmt: skip
         result.document = done.document
         result.code = 0 if done.accepted else NO

@@ -12,13 +12,16 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
+from batch_trainer.canon import unprintable
 from batch_trainer.recipes import RECIPES, Recipe
 from batch_trainer.report import summary, write_report
 from batch_trainer.trainer import Training
 from batch_trainer.trainer import train as fit
+from batch_trainer.warehouse import explain as explained
 from batch_trainer.warehouse import open_warehouse
 from schemas.model import Model, RejectedModel, from_bytes, to_bytes
 from schemas.settings import Settings
+from schemas.times import parse_rfc3339
 from segstream import context
 from segstream.model_commands import announce
 from segstream.outcome import No, Usage
@@ -45,6 +48,7 @@ def train(
     force: str,
     directory: Path | None,
     say: Callable[[str], None],
+    as_of: str = "",
 ) -> Done:
     """Train, write the report and, where asked and allowed, publish.
 
@@ -59,7 +63,7 @@ def train(
             told.append(text)
             say(text)
 
-    with open_warehouse(url, source, params) as warehouse:
+    with open_warehouse(url, source, params, as_of=moment(as_of)) as warehouse:
         training = fit(warehouse, chosen, now=context.now_micros(), k=k or None, previous=previous, on_progress=stage)
     report = write_report(training, directory or settings.home / "reports" / training.model_id)
     refusal = training.refusal()
@@ -76,6 +80,19 @@ def train(
     if "published" in training.report:
         document["walk_through"] = training.report["published"]
     return Done(document, training, publish or not refusal)
+
+
+def explain(source: str, url: str, params: dict[str, str], as_of: str) -> dict[str, str]:
+    """The SQL that a training runs in the warehouse, by what it is for; none of it is run."""
+    return explained(url, source, params, as_of=moment(as_of))
+
+
+def moment(text: str) -> int | None:
+    """The moment meant by `--as-of`, microseconds, None where none is given. Raises Usage where it cannot be read."""
+    try:
+        return parse_rfc3339(text) if text else None
+    except ValueError as error:
+        raise Usage(f"--as-of {text!r} is not RFC 3339, e.g. 2026-01-31T00:00:00Z") from error
 
 
 def _recipe(name: str) -> Recipe:
@@ -137,3 +154,10 @@ def show(done: Done, out: Console) -> None:
         ("Published and active. " if done.document["published"] else "Not published. ")
         + f"Report: {done.document['report']}"
     )
+
+
+def show_sql(statements: dict[str, str], out: Console) -> None:
+    """The statements, for people: the long class of characters that an id must not have is named, not spelt."""
+    for name, sql in statements.items():
+        shown = sql.replace(unprintable(), "[unprintable characters]")
+        out.print(f"-- {name}\n{shown};\n", highlight=False, markup=False, soft_wrap=True)

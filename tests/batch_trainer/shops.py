@@ -64,6 +64,10 @@ class Shop:
     rows: dict[str, list[tuple[Any, ...]]]
     columns: dict[str, list[str]] = field(default_factory=lambda: {name: list(cols) for name, cols in TYPES.items()})
 
+    def tables(self) -> dict[str, pa.Table]:
+        """Its rows as Arrow tables."""
+        return {name: _arrow(name, rows) for name, rows in self.rows.items()}
+
     def write(self, path: Path) -> tuple[str, Path]:
         """A DuckDB file and a source file for it, in the directory `path`: (url, source)."""
         path.mkdir(parents=True, exist_ok=True)
@@ -74,14 +78,18 @@ class Shop:
                 columns = ", ".join(f"{column} {kind}" for column, kind in TYPES[name].items())
                 connection.execute(f"CREATE TABLE {name} ({columns})")
                 if rows:
-                    fields = [pa.field(column, ARROW[kind]) for column, kind in TYPES[name].items()]
-                    values = [dict(zip(TYPES[name], row, strict=True)) for row in rows]
-                    connection.register("given", pa.Table.from_pylist(values, schema=pa.schema(fields)))
+                    connection.register("given", _arrow(name, rows))
                     connection.execute(f"INSERT INTO {name} FROM given")
         lines = [f'{name} = "SELECT {", ".join(self.columns[name])} FROM {name}"' for name in self.rows]
         source = path / "shop.toml"
         source.write_text("[relations]\n" + "\n".join(lines) + "\n")
         return f"duckdb://{file}", source
+
+
+def _arrow(name: str, rows: list[tuple[Any, ...]]) -> pa.Table:
+    fields = [pa.field(column, ARROW[kind]) for column, kind in TYPES[name].items()]
+    values = [dict(zip(TYPES[name], row, strict=True)) for row in rows]
+    return pa.Table.from_pylist(values, schema=pa.schema(fields))
 
 
 def regulars(count: int = 400, seed: int = 7) -> Shop:
@@ -126,6 +134,48 @@ _amounts = st.one_of(
 _quantities = st.sampled_from([None, 1.0, 2.0, 0.0, -1.0, 1.5, 1e12, math.nan])
 _ages = st.sampled_from([None, 0.0, -0.4, 33.7, 150.0, 151.0, -3.0, math.nan, 1e300])
 _statuses = st.sampled_from([None, "Complete", "Cancelled", " canceled ", "CANCELLED", "Returned"])
+
+
+def nasties(orders: int = 300, seed: int = 3) -> Shop:
+    """One shop with much of what `shops` thinks of, for warehouses that are too slow for many."""
+    chance = random.Random(seed)
+    labels = [None, "", "A", "B", "ä", "Z", "x" * 250, "\U0001f468\u200d\U0001f469" * 90, " A", "a"]
+    users = [
+        None,
+        "1",
+        "2",
+        "10",
+        "é",
+        "Z",
+        "a b",
+        "\U0001f600",
+        "\uffff0",
+        "\uff5e",
+        "",
+        "x" * 201,
+        "tab\tbed",
+        "a\nb\n",
+    ]
+    users += ["nbsp\u00a0", "\u0378", "\u200b", "\ue000"]
+    amounts = [None, 0.0, 0.005, 1.005, 29.989999771118164, -3.5, 1e10, 1e15, math.nan, math.inf, -1e6 / 3]
+    quantities = [None, 1.0, 2.0, 0.0, -1.0, 1.5, 1e12, math.nan]
+    ages = [None, 0.0, -0.4, 33.7, 150.0, 151.0, -3.0, math.nan, 1e300]
+    start = datetime(2024, 1, 1)  # noqa: DTZ001
+    times = [start + timedelta(days=i, microseconds=i * 111_111) for i in range(7)] + [None, datetime(1950, 1, 1)]  # noqa: DTZ001
+    statuses = [None, "Complete", "Cancelled", " canceled ", "CANCELLED", "Returned"]
+    ids = [str(i) for i in range(orders)] + ["B", "a", "Ä", "\U0001f600"]
+    pick = chance.choice
+    rows: dict[str, list[tuple[Any, ...]]] = {
+        "customers": [(user, pick(times), pick(ages), pick(labels), pick(labels), pick(labels)) for user in users],
+        "orders": [(i, pick(users), pick(times), pick(statuses), pick(amounts)) for i in ids],
+        "order_items": [
+            (pick(ids), pick([None, 1, 2, 3]), pick([None, "p", "Q", "q"]), pick(labels), pick(labels), pick(amounts), pick(quantities))
+            for _ in range(orders * 4)
+        ],
+        "refunds": [(pick([None, *ids]), pick(ids), pick(users), pick(times), pick(amounts)) for _ in range(orders // 2)],
+    }  # fmt: skip
+    rows["orders"].append(("sure", "1", start, "Complete", 5.0))
+    return Shop(rows)
 
 
 def shops() -> st.SearchStrategy[Shop]:
