@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from batch_trainer.moments import Moments
 from batch_trainer.recipes import Recipe
 from schemas.features import Facts, FeatureSpec, label, number, transformed
 from schemas.model import CategoryTerm, Model, NumberTerm
@@ -88,6 +89,42 @@ def project(recipe: Recipe, spec: FeatureSpec, columns: pd.DataFrame, dimensions
     `dimensions` are those of the active model: they are kept while they still explain nearly what the recipe wants, because a
     dimension more or less moves a fifth of the customers.
     """
+    encoder = _encoder(recipe, spec, recipe.rare)
+    with one_thread():
+        encoded = encoder.fit_transform(columns)
+        pca = _pca(recipe, encoded, dimensions)
+    return Projection(spec, Pipeline([("encode", encoder), ("pca", pca)]))
+
+
+def project_moments(recipe: Recipe, spec: FeatureSpec, moments: Moments, dimensions: int | None = None) -> Projection:
+    """The same from the moments of all customers: scikit-learn is fitted on a few stand-ins that have exactly these moments."""
+    encoder = _encoder(recipe, spec, 2)
+    spread, directions = np.linalg.eigh(moments.covariance)
+    arms = directions.T * np.sqrt(np.maximum(spread, 0.0) * len(spread))[:, None]
+    with one_thread():
+        encoder.fit(_stand_ins(spec, moments))
+        pca = _pca(recipe, moments.centre + np.vstack([arms, -arms]), dimensions)
+    return Projection(spec, Pipeline([("encode", encoder), ("pca", pca)]))
+
+
+def _stand_ins(spec: FeatureSpec, moments: Moments) -> pd.DataFrame:
+    """Rows with the means, spreads and frequent values of the moments: a value seen twice is frequent, one seen once is rare."""
+    longest = max((2 * len(values) + 1 for values in moments.frequent), default=2)
+    rows = longest + longest % 2
+    signs = np.tile([1.0, -1.0], rows // 2)
+    columns: dict[str, Any] = {
+        column.feature: mean + signs * scale
+        for column, mean, scale in zip(spec.numbers(), moments.means, moments.scales, strict=True)
+    }
+    for column, values, pooled in zip(spec.categories(), moments.frequent, moments.pooled, strict=True):
+        seen = [value for value in values for _ in (0, 1)]
+        more = rows - len(seen)
+        seen += [f"\x00{i}" for i in range(more)] if pooled else [values[0]] * more
+        columns[column.feature] = np.array(seen, dtype=object)
+    return pd.DataFrame(columns, index=range(rows))
+
+
+def _encoder(recipe: Recipe, spec: FeatureSpec, rare: float | int) -> ColumnTransformer:
     if not spec.columns:
         raise TrainingError(f"the source gives none of the features that recipe {recipe.name!r} measures distance by")
     steps: list[tuple[str, Any, list[str]]] = []
@@ -96,14 +133,10 @@ def project(recipe: Recipe, spec: FeatureSpec, columns: pd.DataFrame, dimensions
         steps.append(("numbers", scaled, numbers))
     if categories := [c.feature for c in spec.categories()]:
         onehot = OneHotEncoder(
-            min_frequency=recipe.rare, handle_unknown="infrequent_if_exist", sparse_output=False, dtype=np.float64
+            min_frequency=rare, handle_unknown="infrequent_if_exist", sparse_output=False, dtype=np.float64
         )
         steps.append(("categories", onehot, categories))
-    encoder = ColumnTransformer(steps)
-    with one_thread():
-        encoded = encoder.fit_transform(columns)
-        pca = _pca(recipe, encoded, dimensions)
-    return Projection(spec, Pipeline([("encode", encoder), ("pca", pca)]))
+    return ColumnTransformer(steps)
 
 
 def _pca(recipe: Recipe, encoded: Array, present: int | None) -> PCA:

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-import ibis
-
+from batch_trainer.canon import Canon
 from batch_trainer.sample import hash_sample
 from batch_trainer.structure import Habit, habit
 from batch_trainer.warehouse import Warehouse
@@ -18,9 +17,10 @@ SAMPLE: Final = 5_000
 
 def habits(warehouse: Warehouse, user_ids: Sequence[str], seed: int) -> tuple[Habit, ...]:
     """What can be measured: the value of their orders, and whether these come back."""
-    sample = ibis.memtable({"user_id": [user_ids[i] for i in hash_sample(user_ids, SAMPLE)]})
-    orders = warehouse.orders.filter(~warehouse.orders.cancelled).semi_join(sample, "user_id")
-    known = orders.select("order_id", "user_id", "total").order_by("order_id")
+    sample = [user_ids[i] for i in hash_sample(user_ids, SAMPLE)]
+    orders = warehouse.orders.filter(~warehouse.orders.cancelled, warehouse.orders.user_id.isin(sample))
+    known = orders.select("order_id", "user_id", "total")
+    known = known.order_by(Canon(warehouse.engine.kind).order(known.order_id))
     columns: dict[str, list[object]] = {"order_id": [], "user_id": [], "total": []}
     for batch in warehouse.batches(known):
         for name, values in batch.items():

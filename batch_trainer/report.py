@@ -14,6 +14,7 @@ from batch_trainer.gates import Gate
 from batch_trainer.identity import Identity
 from batch_trainer.migration import Migration
 from batch_trainer.names import moved
+from batch_trainer.population import Census
 from batch_trainer.quality import feature_quality
 from batch_trainer.warehouse import Warehouse
 from schemas.features import FEATURES, Facts
@@ -38,12 +39,13 @@ def content(
     moves: Migration | None,
     gates: Sequence[Gate],
     fitted_on: int,
+    census: Census | None = None,
     seed: int,
     published: Mapping[str, Any] | None,
     mapped: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The full report, ready for JSON."""
-    spent = [sum(known.spend for known in own) for own in members]
+    spent = [sum(known.spend for known in own) for own in members] if census is None else census.spend.tolist()
     revenue = sum(spent)
     described = [
         {
@@ -78,6 +80,7 @@ def content(
         "rows": artifact.rows,
         "prospects": customers - artifact.rows,
         "fitted_on": fitted_on,
+        "sse_of_all": None if census is None else census.sse,
         "seed": seed,
         "quality": warehouse.quality,
         "features": {

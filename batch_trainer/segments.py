@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -82,6 +83,15 @@ def segments(
             merged_from=identity.merged_from.get(i, ()),
         )
         for i, name, own, portrait in zip(identity.ids, names, members, portraits, strict=True)
+    )
+
+
+def resized(found: Sequence[Segment], sizes: Sequence[int]) -> tuple[Segment, ...]:
+    """The same, described by a sample, with the sizes that everybody gives."""
+    whole = sum(sizes)
+    return tuple(
+        msgspec.structs.replace(segment, size=size, share=size / whole)
+        for segment, size in zip(found, sizes, strict=True)
     )
 
 

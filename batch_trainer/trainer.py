@@ -13,17 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from batch_trainer import fit, identity, names, published, report, segments, selection
+from batch_trainer import fit, identity, moments, names, population, published, report, segments, selection
 from batch_trainer.choose import Choice
 from batch_trainer.gates import Gate, failing, gates
 from batch_trainer.identity import Identity
 from batch_trainer.landscape import landscape
 from batch_trainer.migration import migration
+from batch_trainer.population import Population
 from batch_trainer.progress import Progress, counted
 from batch_trainer.recipes import Recipe
 from batch_trainer.sample import hash_sample
-from batch_trainer.warehouse import Customers, Warehouse
-from schemas.features import FEATURES, Facts, FeatureSpec, available
+from batch_trainer.warehouse import Warehouse
+from schemas.features import FeatureSpec
 from schemas.model import PROSPECT_NAME, Artifact, Golden, Model, Reference, model_id
 from schemas.times import rfc3339
 
@@ -54,16 +55,6 @@ class Training:
         return failing(self.gates)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Population:
-    """The customers who are segmented."""
-
-    spec: FeatureSpec
-    user_ids: list[str]
-    rows: list[Facts]
-    left_out: dict[str, str]
-
-
 def train(
     warehouse: Warehouse,
     recipe: Recipe,
@@ -73,8 +64,12 @@ def train(
     seed: int | None = None,
     previous: Model | None = None,
     on_progress: Progress = lambda stage, share: None,
+    fit_on: int = FIT_ON,
 ) -> Training:
     """Train a model; `now` in microseconds, `k` fixes the number of segments, `previous` hands on its segment ids and names.
+
+    Of more than `fit_on` customers a sample is learnt from and described; the projection is made from the moments of all, and the
+    sizes of the segments count all, so that the memory needed does not grow with the number of customers.
 
     The same warehouse, seed and `now` give the same artifact, whatever the number of threads. Raises TooFewCustomers and other
     TrainingErrors where there is no model to be had.
@@ -83,27 +78,23 @@ def train(
         raise fit.TrainingError(f"{k} segments asked for; there must be at least 2")
     start = recipe.seed if seed is None else seed
     on_progress("counting customers", 0.0)
-    customers = warehouse.facts()
-    people = _population(warehouse, customers, recipe)
+    people = population.look(warehouse, recipe, fit_on)
     wanted = k or recipe.default_k
-    if len(people.rows) < wanted:
+    if people.size < wanted:
         raise fit.TooFewCustomers(
-            f"{len(people.rows)} customers with orders cannot make {wanted} segments; ask for fewer (--k) or train when there are more"
+            f"{people.size} customers with orders cannot make {wanted} segments; ask for fewer (--k) or train when there are more"
         )
     on_progress("projecting", 0.0)
     columns = fit.frame(people.spec, people.rows)
-    learnt = hash_sample(people.user_ids, FIT_ON)
     alike = previous if previous is not None and _comparable(previous, recipe, people.spec) else None
-    projection = fit.project(
-        recipe, people.spec, columns.iloc[learnt], None if alike is None else len(alike.artifact.bias)
-    )
+    projection = _project(warehouse, recipe, people, columns, None if alike is None else len(alike.artifact.bias))
     with fit.one_thread():
         points = projection.points(columns)
     fit.require(points, wanted)
-    fitted = _sweep(points[learnt], wanted, start, on_progress)
+    fitted = _sweep(points, wanted, start, on_progress)
     if alike is not None and (present := len(alike.segments)) in fitted:
-        before = alike.score_many([people.rows[i] for i in learnt])[0]
-        fitted[present] = fit.carried_on(points[learnt], fitted[present], before)
+        before = alike.score_many(people.rows)[0]
+        fitted[present] = fit.carried_on(points, fitted[present], before)
     choice = selection.select(
         warehouse,
         selection.Ground(recipe, people.spec, people.user_ids, people.rows, points, fitted, start),
@@ -129,7 +120,7 @@ def train(
         spec_hash=people.spec.hash(),
         trained_at=rfc3339(now),
         data_until=rfc3339(warehouse.data_until),
-        rows=len(people.rows),
+        rows=people.size,
         bias=bias,
         numbers=numbers,
         categories=categories,
@@ -148,18 +139,24 @@ def train(
         golden=_golden(model, people, labels),
         reference=_reference(model, people, columns),
     )
+    everybody = None
+    if not people.complete:
+        on_progress("counting segments", 0.0)
+        everybody = population.census(warehouse, people, model)
+        sized = segments.resized(artifact.segments, everybody.sizes.tolist())
+        artifact = msgspec.structs.replace(artifact, segments=sized)
     identified = model_id(artifact)
     moves = None
     if previous is not None:
         moves = migration(previous, Model(artifact, identified), [people.rows[i] for i in matched])
     found = gates(artifact, recipe, choice, previous, moves, k)
-    published_numbers = _published(recipe, warehouse, customers, on_progress)
+    published_numbers = _published(recipe, warehouse, people, fit_on, on_progress)
     on_progress("reporting", 0.0)
     content = report.content(
         artifact,
         identified,
         warehouse,
-        customers=len(customers),
+        customers=people.customers,
         everyone=people.rows,
         members=members,
         left_out=people.left_out,
@@ -167,7 +164,8 @@ def train(
         identity=same,
         moves=moves,
         gates=found,
-        fitted_on=len(learnt),
+        fitted_on=len(people.rows),
+        census=everybody,
         seed=start,
         published=published_numbers,
         mapped=landscape(Model(artifact, identified), [people.rows[i] for i in matched]),
@@ -183,26 +181,17 @@ def train(
     )
 
 
-def _population(warehouse: Warehouse, customers: Customers, recipe: Recipe) -> _Population:
-    counts = FEATURES[recipe.spec.population].formula
-    chosen = [i for i, known in enumerate(customers.facts) if counts(known)]
-    rows = [customers.facts[i] for i in chosen]
-    missing = dict(warehouse.left_out)
-    for fact in ("age", "gender", "country", "traffic_source", "brand", "category"):
-        if fact in warehouse.known and rows and all(getattr(known, fact) is None for known in rows):
-            missing[fact] = "no customer with orders has a known value"
-    spec = available(recipe.spec, set(Facts.__struct_fields__) - missing.keys())
-    wanted = dict.fromkeys([c.feature for c in recipe.spec.columns] + list(recipe.spec.profile))
-    left_out = {
-        name: "; ".join(missing[need] for need in FEATURES[name].needs if need in missing)
-        for name in wanted
-        if any(need in missing for need in FEATURES[name].needs)
-    }
-    return _Population(spec=spec, user_ids=[customers.user_ids[i] for i in chosen], rows=rows, left_out=left_out)
-
-
 def _comparable(previous: Model, recipe: Recipe, spec: FeatureSpec) -> bool:
     return previous.artifact.recipe == recipe.name and previous.artifact.spec_hash == spec.hash()
+
+
+def _project(
+    warehouse: Warehouse, recipe: Recipe, people: Population, columns: pd.DataFrame, dimensions: int | None
+) -> fit.Projection:
+    if people.complete:
+        return fit.project(recipe, people.spec, columns, dimensions)
+    known = moments.measure(warehouse.engine, people.facts, people.spec, recipe.rare)
+    return fit.project_moments(recipe, people.spec, known, dimensions)
 
 
 def _sweep(points: fit.Array, wanted: int, seed: int, on_progress: Progress) -> dict[int, Any]:
@@ -211,7 +200,7 @@ def _sweep(points: fit.Array, wanted: int, seed: int, on_progress: Progress) -> 
     return fit.sweep(points, ks, seed, counted("clustering", len(ks), on_progress))
 
 
-def _golden(model: Model, people: _Population, labels: segments.Labels) -> tuple[Golden, ...]:
+def _golden(model: Model, people: Population, labels: segments.Labels) -> tuple[Golden, ...]:
     """Customers by hash, and for each segment at least one."""
     picked = set(hash_sample(people.user_ids, GOLDEN))
     picked |= {int(np.flatnonzero(labels == i)[0]) for i in range(len(model.segments)) if (labels == i).any()}
@@ -219,7 +208,7 @@ def _golden(model: Model, people: _Population, labels: segments.Labels) -> tuple
     return tuple(Golden(known, tuple(model.project(known)), model.score(known).nearest) for known in rows)
 
 
-def _reference(model: Model, people: _Population, columns: pd.DataFrame) -> dict[str, Reference]:
+def _reference(model: Model, people: Population, columns: pd.DataFrame) -> dict[str, Reference]:
     """How distances and numeric columns are distributed over orders: the stream sees a customer once per order."""
     weights = np.array([model.population(known) for known in people.rows], dtype=float)
     distances = model.score_many(people.rows)[2].tolist()
@@ -240,12 +229,15 @@ def _weighted(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64])
 
 
 def _published(
-    recipe: Recipe, warehouse: Warehouse, customers: Customers, on_progress: Progress
+    recipe: Recipe, warehouse: Warehouse, people: Population, most: int, on_progress: Progress
 ) -> dict[str, Any] | None:
     if recipe.name != "article":
         return None
+    if people.customers > most:
+        reason = f"it holds every customer in memory, and {people.customers} are more than {most}"
+        return {"available": False, "reason": reason}
     done = counted("the walk-through as published", len(fit.SWEEP), on_progress)
-    return published.walk_through(warehouse, customers, done)
+    return published.walk_through(warehouse, population.read(warehouse, warehouse.everyone()), done)
 
 
 def _libraries() -> dict[str, str]:

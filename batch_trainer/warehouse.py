@@ -87,6 +87,7 @@ class Warehouse:
     """Time of the last order, microseconds UTC."""
     as_of: int | None
     """What happened after this moment is not in it, microseconds UTC; None: whatever the warehouse holds is."""
+    _everyone: Table | None = None
 
     @property
     def data_until(self) -> int:
@@ -116,6 +117,12 @@ class Warehouse:
     def counting(self) -> Table:
         """The expression that counts them."""
         return counting.facts(self.customers, self.orders, self.items, self.refunds)
+
+    def everyone(self) -> Table:
+        """Their facts in a temporary table, for more than one question."""
+        if self._everyone is None:
+            self._everyone = self.engine.keep("facts", self.counting())
+        return self._everyone
 
     def batches(self, table: Table, rows: int = BATCH) -> Iterator[dict[str, list[Any]]]:
         """The rows of an expression, a batch of columns at a time."""
