@@ -107,7 +107,9 @@ class Canon:
         text = self.text(value)
         if value.type().is_integer():
             return text
-        fine = text.length().between(1, MAX_ID) & ~self._holds(text, unprintable())
+        # Most ids are plain ASCII, and a class of hundreds of ranges is slow in some engines.
+        printable = ~self._holds(text, "[^ -~]") | ~self._holds(text, unprintable())
+        fine = text.length().between(1, MAX_ID) & printable
         return fine.ifelse(text, ibis.null("string"))
 
     def _holds(self, text: Value, pattern: str) -> BooleanValue:

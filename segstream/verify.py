@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -59,15 +60,14 @@ def verify(settings: Settings, source: str, url: str, params: dict[str, str], wa
     model = model_from_bytes(data, context.keyring(settings))
     caught_up(settings, wait)
     with open_warehouse(url, source, params) as warehouse:
-        known = warehouse.facts()
-    expected = dict(zip(known.user_ids, known.facts, strict=True))
-    deadline = time.monotonic() + wait
-    while True:
-        streamed = state(settings)
-        if all(c.model_id == model.id for c in streamed.values()) or time.monotonic() > deadline:
-            break
-        time.sleep(0.5)  # the customers are being moved to a new model
-    return compare(model, expected, streamed)
+        deadline = time.monotonic() + wait
+        while True:
+            streamed = state(settings)
+            if all(c.model_id == model.id for c in streamed.values()) or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)  # the customers are being moved to a new model
+        parts = (zip(some.user_ids, some.facts, strict=True) for some in warehouse.each())
+        return compare(model, map(dict, parts), streamed)
 
 
 def caught_up(settings: Settings, wait: float) -> None:
@@ -100,9 +100,21 @@ def state(settings: Settings) -> dict[str, Customer]:
     return {key.decode(): from_bytes(value) for key, value in latest.items() if value is not None}
 
 
-def compare(model: Model, expected: dict[str, Facts], streamed: dict[str, Customer]) -> Parity:
-    """Count and tell the differences between the warehouse's facts and the streamed customers."""
-    parity = Parity(model.id, customers=len(expected))
+def compare(model: Model, expected: Iterable[dict[str, Facts]], streamed: dict[str, Customer]) -> Parity:
+    """Count and tell the differences between the warehouse's facts, part by part, and the streamed customers."""
+    parity = Parity(model.id)
+    strangers = set(streamed)
+    for part in expected:
+        strangers -= part.keys()
+        _compare(parity, model, part, streamed)
+    for user_id in sorted(strangers):
+        parity.feature_mismatches += 1
+        parity.differs(f"customer {user_id} is in the stream but not in the warehouse")
+    return parity
+
+
+def _compare(parity: Parity, model: Model, expected: dict[str, Facts], streamed: dict[str, Customer]) -> None:
+    parity.customers += len(expected)
     segments = dict(zip(expected, model.assign_many(list(expected.values())), strict=True))
     for user_id, wanted in expected.items():
         customer = streamed.get(user_id)
@@ -122,10 +134,6 @@ def compare(model: Model, expected: dict[str, Facts], streamed: dict[str, Custom
         if problem:
             parity.segment_mismatches += 1
             parity.differs(f"customer {user_id}: {problem}")
-    for user_id in streamed.keys() - expected.keys():
-        parity.feature_mismatches += 1
-        parity.differs(f"customer {user_id} is in the stream but not in the warehouse")
-    return parity
 
 
 def _segment_problem(model: Model, customer: Customer, segment: str) -> str:

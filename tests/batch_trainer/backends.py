@@ -119,6 +119,7 @@ class Spark:
             .config("spark.local.dir", str(path / "spark-local"))
             .config("spark.driver.extraJavaOptions", f"-Dderby.system.home={path / 'derby'}")
             .config("spark.driver.memory", "1500m")
+            .config("spark.network.timeout", "600s")
             .config("spark.log.level", "ERROR")
             .config("spark.ui.showConsoleProgress", "false")
             .getOrCreate()
