@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import tempfile
@@ -34,7 +35,11 @@ _DRIVERS: Final = {
 _VIEWS: Final = frozenset({"duckdb", "postgres", "pyspark", "databricks"})
 """Warehouses with temporary views: they read the source's SQL themselves, as it is written."""
 _PREFIX: Final = "segstream_"
-_EMBEDDED: Final = {"memory_limit": "700MB", "preserve_insertion_order": "false"}
+_EMBEDDED: Final = {
+    "memory_limit": "700MB",
+    "threads": str(min(os.cpu_count() or 1, 4)),  # more would not fit into the memory
+    "preserve_insertion_order": "false",
+}
 """How DuckDB runs inside this process, unless the URL says otherwise: what it may hold in memory is ours, the rest goes to the disk."""
 
 
