@@ -186,12 +186,12 @@ def carried_on(points: Array, anew: KMeans, before: npt.NDArray[np.intp]) -> KMe
     return found if found.inertia_ <= AS_GOOD * anew.inertia_ else anew
 
 
-def require(points: Array, k: int) -> None:
+def require(columns: pd.DataFrame, k: int) -> None:
     """Raise TooFewCustomers unless there are k different customers."""
-    different = len(np.unique(points, axis=0))
+    different = len(columns.drop_duplicates())
     if different < k:
         raise TooFewCustomers(
-            f"the {len(points)} customers have only {different} different combinations of features, fewer than {k} segments; ask for fewer (--k)"
+            f"the {len(columns)} customers have only {different} different combinations of features, fewer than {k} segments; ask for fewer (--k)"
         )
 
 

@@ -86,11 +86,12 @@ def train(
         )
     on_progress("projecting", 0.0)
     columns = fit.frame(people.spec, people.rows)
+    fit.require(columns, wanted)
     alike = previous if previous is not None and _comparable(previous, recipe, people.spec) else None
     projection = _project(warehouse, recipe, people, columns, None if alike is None else len(alike.artifact.bias))
     with fit.one_thread():
         points = projection.points(columns)
-    fit.require(points, wanted)
+    fit.require(pd.DataFrame(points), wanted)
     fitted = _sweep(points, wanted, start, on_progress)
     if alike is not None and (present := len(alike.segments)) in fitted:
         before = alike.score_many(people.rows)[0]
