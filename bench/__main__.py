@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench import chart, hotpath, latency, report, scale
+from bench import chart, constants, hotpath, latency, report, scale
 from bench.lineup import ENGINES
 
 BUILD: Final = Path("build")
@@ -27,6 +27,9 @@ PARTS: Final = ("hotpath", "latency", "scale")
 def main() -> int:
     """Exit code 0: every promise held; 1: one did not, or something could not be measured."""
     options = _options()
+    if options.constants:
+        constants.write(BUILD)
+        return 0
     gc.disable()  # the probe's clock must not stand still for it; nothing here lives in cycles
     begun, load, commit = time.monotonic(), os.getloadavg()[0], report.commit()
 
@@ -78,7 +81,7 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]]) 
             paced = replace(paced, engines=engines if options.engines else ("segstream", "aiokafka"))
         return lambda directory, say: latency.measure(paced, directory, say)
     if name == "scale":
-        crowd = scale.Plan()
+        crowd = scale.Plan(customers=options.customers)
         if quick:
             crowd = replace(crowd, customers=5_000, few=1_000, repetitions=1, swap_seconds=5.0)
             crowd = replace(crowd, workers=(1, 2), fleet_events=20_000)
@@ -103,6 +106,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--engines", help=f"comma-separated: {', '.join(ENGINES)}")
     parser.add_argument("--events", type=int, help="events to catch up with")
+    parser.add_argument("--customers", type=int, default=1_000_000, help="customers of the part scale")
+    parser.add_argument(
+        "--constants",
+        action="store_true",
+        help="only write what build/ holds of hotpath and scale as the constants of `segstream plan`",
+    )
     parser.add_argument("--repetitions", type=int, help="interleaved repetitions (default 3; quick: 1)")
     parser.add_argument("--docs", action="store_true", help=f"put the table into {PAGE} and the picture into {PICTURE}")
     options = parser.parse_args()

@@ -60,6 +60,11 @@ class Installation:
         """The model that the oracle goes by."""
         return Model(self.artifact, model_id(self.artifact))
 
+    def redis_bytes(self) -> int:
+        """What Redis holds."""
+        info: Any = redis.Redis.from_url(self.redis).info("memory")
+        return int(info["used_memory"])
+
     @property
     def environment(self) -> dict[str, str]:
         """The settings of the product's commands."""

@@ -217,6 +217,9 @@ def with_many(made: Installation, plan: Plan, say: Callable[[str], None]) -> dic
     crowd = Crowd(made, plan.customers, max(1, min(SAMPLE, plan.customers // 1000)))
     probe = Probe(made.kafka, made.partitions)
     try:
+        wait_for(crowd.worker.is_ready, "the worker is ready", crowd.patience, crowd.process.alive, 0.05)
+        figures["peak MiB, no customers"] = crowd.process.peak()
+        empty = made.redis_bytes()
         crowd.round()
         say(f"{plan.customers:,} customers are known")
         records, ready, change = crowd.recover(probe)
@@ -231,6 +234,10 @@ def with_many(made: Installation, plan: Plan, say: Callable[[str], None]) -> dic
         figures["CPU us/event, many customers"] = crowd.round() / plan.customers * 1e6
         figures["s for a round, Redis included"] = time.monotonic() - begun
         figures["peak MiB, many customers"] = crowd.process.peak()
+        figures["Redis bytes per customer"] = (made.redis_bytes() - empty) / plan.customers
+        states = made.latest(job.CHANGELOG)
+        figures["changelog bytes per customer"] = sum(len(k) + len(v) for k, v in states.items()) / len(states)
+        figures["bytes per change"] = statistics.mean(len(k) + len(v) for k, v in islice(probe.records, 10_000))
         figures["changes lost or wrong, states wrong (sample)"] = crowd.faults(probe)
         say(f"{figures['CPU us/event, many customers']:.1f} us/event, {figures['peak MiB, many customers']:.0f} MiB")
         figures.update(swap(crowd, probe, plan))

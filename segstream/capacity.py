@@ -39,8 +39,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rss_mib_empty: float
     """A worker without customers."""
     rss_bytes_per_customer: float
-    rss_share_rocksdb: float
-    """Memory per customer with SEGSTREAM_STORE=rocksdb, as a share of that in memory (block cache and index)."""
+    rss_mib_per_rocksdb_partition: float
+    """With SEGSTREAM_STORE=rocksdb, whatever the number of customers: buffers and caches of a partition."""
     event_bytes: float
     change_bytes: float
     """One change as stored on each of two topics, headers included."""
@@ -120,13 +120,16 @@ def plan(
     for_recovery = max(1, math.ceil(customers / (c.restored_per_s * RECOVERY_SECONDS)))
     # Where memory asks for many more workers than load and recovery do, the customers go to disk.
     store = "rocksdb" if in_memory > 2 * max(for_load, for_recovery) else "memory"
-    per_customer = c.rss_bytes_per_customer * (c.rss_share_rocksdb if store == "rocksdb" else 1.0)
-    for_memory = max(1, math.ceil(customers * per_customer / room))
-    reasons = {"events per second": for_load, "memory": for_memory, "recovery time": for_recovery}
+    reasons = {"events per second": for_load, "recovery time": for_recovery}
+    if store == "memory":
+        reasons["memory"] = in_memory
     workers = max(reasons.values())
     because = max(reasons, key=reasons.__getitem__) if workers > 1 else "one is enough"
-    memory = c.rss_mib_empty / 1024 + customers / workers * per_customer / GIB
     partitions = next((n for n in PARTITIONS if n >= 2 * workers), max(2 * workers, PARTITIONS[-1]))
+    held = customers / workers * c.rss_bytes_per_customer / GIB
+    if store == "rocksdb":
+        held = math.ceil(partitions / workers) * c.rss_mib_per_rocksdb_partition / 1024
+    memory = c.rss_mib_empty / 1024 + held
     stored = RETENTION_DAYS * _DAY * events_per_second * replication / GIB
     each = customers / workers
     return Plan(
