@@ -9,7 +9,9 @@ import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ibis.expr.types import Table
 
+from batch_trainer import population
 from batch_trainer.choose import STABLE, UNSTABLE, Candidate, choose, fixed
 from batch_trainer.recipes import RECIPES
 from batch_trainer.structure import Habit, Silhouette, habit, shuffled
@@ -139,13 +141,13 @@ def trained(path: Path) -> Training:
 
 def test_shuffled_customers_have_no_stable_structure(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert trained(shop).choice.stable
-    real = Warehouse.facts
+    real = population.read
 
-    def facts(warehouse: Warehouse) -> Customers:
-        known = real(warehouse)
+    def read(warehouse: Warehouse, facts: Table) -> Customers:
+        known = real(warehouse, facts)
         return Customers(known.user_ids, shuffled(known.facts, 9))
 
-    monkeypatch.setattr(Warehouse, "facts", facts)
+    monkeypatch.setattr(population, "read", read)
     choice = trained(shop).choice
     assert choice.stable is False
     assert "no stable structure" in choice.reason
