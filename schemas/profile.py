@@ -85,9 +85,9 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
     """Sum of the totals of the orders not cancelled, minor units."""
     returned_orders: int = 0
     """Orders refunded, in whole or part, and not cancelled."""
-    brands: Labels = msgspec.field(default_factory=Labels)
+    brand_labels: Labels = msgspec.field(default_factory=Labels)
     """The brands of the orders placed."""
-    chosen: Labels = msgspec.field(default_factory=Labels)
+    category_labels: Labels = msgspec.field(default_factory=Labels)
     """The categories of the orders placed."""
     kept: int = 0
     """How many orders are remembered one by one."""
@@ -98,7 +98,7 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
     @property
     def categories(self) -> int:
         """How many different known categories were chosen."""
-        return len(self.chosen.counts) - 1
+        return self.category_labels.known()
 
     @property
     def age(self) -> int | None:
@@ -127,12 +127,12 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
     @property
     def brand(self) -> str | None:
         """The most frequent brand; a tie goes to the one chosen last."""
-        return self._favourite(self.brands, 0, self.settled.brands if self.settled else {})
+        return self._favourite(self.brand_labels, 0, self.settled.brands if self.settled else {})
 
     @property
     def category(self) -> str | None:
         """The most frequent category; a tie goes to the one chosen last."""
-        return self._favourite(self.chosen, 1, self.settled.categories if self.settled else {})
+        return self._favourite(self.category_labels, 1, self.settled.categories if self.settled else {})
 
     def _favourite(self, labels: Labels, part: int, settled: Tally) -> str | None:
         if labels.favourite != SOUGHT:
@@ -155,9 +155,9 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
         """The orders that are kept one by one."""
         return orders.unpack(self.kept, self.pack)
 
-    def lines(self, order: Order) -> list[Chosen]:
+    def lines_of(self, order: Order) -> list[Chosen]:
         """The different product lines of a kept order, by their last occurrence."""
-        brands, categories = self.brands.names(), self.chosen.names()
+        brands, categories = self.brand_labels.names(), self.category_labels.names()
         return [(brands[line.brand], categories[line.category], line.times) for line in map(lines.decode, order.codes)]
 
     def keep(self, kept: dict[str, Order]) -> None:
@@ -166,11 +166,11 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
 
     def rebuild(self) -> None:
         """Derive sums, counts and labels anew from what is kept and settled."""
-        kept = [(order_id, order, self.lines(order)) for order_id, order in self.remembered().items()]
+        kept = [(order_id, order, self.lines_of(order)) for order_id, order in self.remembered().items()]
         sums = self.settled or Settled()
         self.placed_orders, self.orders, self.items = sums.placed_orders, sums.orders, sums.items
         self.spend, self.returned_orders = sums.spend, sums.returned_orders
-        self.brands, self.chosen = _settled_labels(sums.brands), _settled_labels(sums.categories)
+        self.brand_labels, self.category_labels = _settled_labels(sums.brands), _settled_labels(sums.categories)
         again = {}
         for order_id, order, chosen in kept:
             if order.flags & PLACED:
@@ -199,15 +199,16 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
 
 def _content(profile: Profile) -> tuple[object, ...]:
     """A profile without the places of its labels and orders, which depend on the order of arrival."""
-    kept = {order_id: (order[:4], profile.lines(order)) for order_id, order in profile.remembered().items()}
+    kept = {order_id: (order[:4], profile.lines_of(order)) for order_id, order in profile.remembered().items()}
     sums = (profile.placed_orders, profile.orders, profile.items, profile.spend, profile.returned_orders)
-    labels = [dict(zip(x.names(), x.counts, strict=True)) for x in (profile.brands, profile.chosen)]
+    labels = [dict(zip(x.names(), x.counts, strict=True)) for x in (profile.brand_labels, profile.category_labels)]
     return (profile.signed_up_at, profile.event_time, profile.traits, labels, kept, sums, profile.settled)
 
 
 def _settled_labels(tally: Tally) -> Labels:
     labels = Labels()
-    labels.choose([label for label, (times, _) in tally.items() for _ in range(times)], False)
+    for place, (times, _) in zip(labels.choose(tally, False), tally.values(), strict=True):
+        labels.counts[place] = times
     return labels
 
 
@@ -270,7 +271,7 @@ def _again(profile: Profile, kept: dict[str, Order], known: Order, event: OrderC
     """An order that was heard of before: not placed yet, the same, or corrected."""
     at, total = event.at, event.total
     corrects = bool(known.flags & PLACED)
-    if corrects and _rank(at, total, _chosen(event)) <= _rank(known.at, known.total, profile.lines(known)):
+    if corrects and _rank(at, total, _chosen(event)) <= _rank(known.at, known.total, profile.lines_of(known)):
         return Effect.NOTHING
     codes = _codes(profile, event.brands, event.categories, newest)
     kept[event.order_id] = Order(known.flags | PLACED, at, total, max(0, known.heard_at - at), codes)
@@ -320,11 +321,11 @@ def _flagged(profile: Profile, order_id: str, flag: int, at: int) -> Effect:
 
 def _codes(profile: Profile, brands: Sequence[str | None], categories: Sequence[str | None], newest: bool) -> list[int]:
     """Product lines as numbers, their labels counted."""
-    return lines.codes(profile.brands.choose(brands, newest), profile.chosen.choose(categories, newest))
+    return lines.codes(profile.brand_labels.choose(brands, newest), profile.category_labels.choose(categories, newest))
 
 
 def _chosen(event: OrderCompleted) -> list[Chosen]:
-    """The different product lines of an order, by their last occurrence, as `Profile.lines` gives them."""
+    """The different product lines of an order, by their last occurrence, as `Profile.lines_of` gives them."""
     times: dict[tuple[str | None, str | None], int] = {}
     for choice in zip(event.brands, event.categories, strict=True):
         times[choice] = times.pop(choice, 0) + 1
@@ -356,7 +357,7 @@ def _settle(profile: Profile) -> None:
         if not order.flags & CANCELLED:
             settled.orders += 1
             settled.spend += order.total
-        for number, (brand, category, times) in enumerate(profile.lines(order)):
+        for number, (brand, category, times) in enumerate(profile.lines_of(order)):
             settled.items += times
             place = (order.at, order_id, number)
             for tally, label in ((settled.brands, brand), (settled.categories, category)):

@@ -51,7 +51,7 @@ def test_sums_and_counts_are_those_of_the_kept_orders(batch: list[bytes]) -> Non
     lines = [
         (order.at, order_id, n, brand, category, times)
         for order_id, order in placed
-        for n, (brand, category, times) in enumerate(profile.lines(order))
+        for n, (brand, category, times) in enumerate(profile.lines_of(order))
     ]
     counts: Counter[str | None] = Counter()
     last: dict[str | None, tuple[int, str, int]] = {}
@@ -173,7 +173,7 @@ def test_a_customer_of_more_labels_than_are_told_apart_counts_the_rest_as_not_kn
             profile,
             decode(b"u1", event("Order Completed", f"2026-02-0{n + 1}T00:00:00Z", order_id=f"x{n}", products=products)),
         )
-    assert profile.brands.known() == MAX_LABELS
+    assert profile.brand_labels.known() == MAX_LABELS
     assert facts(profile).items == facts(folded(batch)).items + 1500
     customer = Customer(profile=profile)
     assert from_bytes(to_bytes(customer)) == customer
