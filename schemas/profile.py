@@ -194,6 +194,9 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Profile) and _content(self) == _content(other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # a Struct's own does not follow __eq__
+
     __hash__ = None  # type: ignore[assignment]
 
 
