@@ -81,7 +81,7 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]]) 
             paced = replace(paced, engines=engines if options.engines else ("segstream", "aiokafka"))
         return lambda directory, say: latency.measure(paced, directory, say)
     if name == "scale":
-        crowd = scale.Plan(customers=options.customers)
+        crowd = scale.Plan(customers=options.customers, workers=tuple(map(int, options.workers.split(","))))
         if quick:
             crowd = replace(crowd, customers=5_000, few=1_000, repetitions=1, swap_seconds=5.0)
             crowd = replace(crowd, workers=(1, 2), fleet_events=20_000)
@@ -107,6 +107,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engines", help=f"comma-separated: {', '.join(ENGINES)}")
     parser.add_argument("--events", type=int, help="events to catch up with")
     parser.add_argument("--customers", type=int, default=1_000_000, help="customers of the part scale")
+    parser.add_argument("--workers", default="1,2,4", help="numbers of workers that the part scale compares")
     parser.add_argument(
         "--constants",
         action="store_true",
