@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,8 +49,8 @@ class Engine:
     backend: Any
     borrowed: bool = False
     """Whether someone else opened the connection and will close it."""
-    scratch: Path | None = None
-    """Where the embedded database puts what does not fit into memory."""
+    scratch: tempfile.TemporaryDirectory[str] | None = None
+    """Where the embedded database puts what does not fit into memory; gone at the latest when this process ends."""
     _made: list[str] = field(default_factory=list)
     _reads: int = 0
 
@@ -192,7 +191,7 @@ class Engine:
                 self.backend.disconnect()
         finally:
             if self.scratch is not None:
-                shutil.rmtree(self.scratch, ignore_errors=True)
+                self.scratch.cleanup()
 
 
 def _columns(names: tuple[str, ...], rows: Any, size: int) -> Iterator[dict[str, list[Any]]]:
@@ -271,9 +270,10 @@ def _embedded(rest: str) -> Engine:
         backend = ibis.duckdb.connect() if memory else ibis.duckdb.connect(path, read_only=True)
     except duckdb.Error as error:
         raise WarehouseUnreachable(f"the DuckDB file {path!r} cannot be opened: {first_line(error)}") from error
-    engine = Engine(backend, scratch=Path(tempfile.mkdtemp(prefix="segstream-duckdb-")))
+    scratch = tempfile.TemporaryDirectory(prefix="segstream-duckdb-", ignore_cleanup_errors=True)
+    engine = Engine(backend, scratch=scratch)
     try:
-        for name, value in {"temp_directory": str(engine.scratch), **_EMBEDDED, **dict(parse_qsl(query))}.items():
+        for name, value in {"temp_directory": scratch.name, **_EMBEDDED, **dict(parse_qsl(query))}.items():
             backend.raw_sql(
                 f"SET {sg.to_identifier(name, quoted=True).sql('duckdb')} = {sge.convert(value).sql('duckdb')}"
             )
