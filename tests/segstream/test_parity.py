@@ -105,5 +105,5 @@ def test_an_interrupted_replay_is_run_again_beside_live_traffic(shop: Installati
     produced = {f"{topic}:{partition}:{offset}" for topic, partition, offset, _, _ in shop.produced}
     for change in shop.changes():
         assert change.cause == ("behaviour" if change.caused_by in produced else "bootstrap")
-    signed_up_only = [c.segment for c in shop.state().values() if not c.profile.placed]
+    signed_up_only = [c.segment for c in shop.state().values() if not c.profile.placed_orders]
     assert set(signed_up_only) == {PROSPECT}
