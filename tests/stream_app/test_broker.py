@@ -27,7 +27,7 @@ def test_a_broker_killed_under_load_costs_time_and_nothing_else(shop: Installati
         fault = Fault(name="", text="", workers=("a",), rate=1000, seconds=6, customers=300, inflict=inflict)
         messages = (order(number * 7919 % fault.customers, number) for number in itertools.count())
         run_load(Stage(crew, own_kafka), messages, lambda load: shop.produce(load, fault.rate), fault)
-        shop.caught_up(180)
+        shop.caught_up(300)
     finally:
         crew.dismiss()
     shop.assert_exact(one)
