@@ -20,25 +20,18 @@ class Customers:
         self._leaving: dict[bytes, bytes] = {}
         self._open: dict[bytes, Customer] = {}
 
-    def open(self, key: bytes) -> Customer | None:
-        """The customer to be changed, None where nothing is known of her.
+    def look(self, key: bytes) -> Customer | None:
+        """The customer as she is now, None where nothing is known of her; to be changed only once she is opened.
 
         Raises schemas.customer.UnreadableState where her record cannot be read.
         """
         customer = self._open.get(key)
-        if customer is None:
-            data = self._leaving.get(key) or self._store.get(key)
-            if data is not None:
-                customer = self._open[key] = from_bytes(data)
+        if customer is None and (data := self._leaving.get(key) or self._store.get(key)) is not None:
+            customer = from_bytes(data)
         return customer
 
-    def add(self, key: bytes) -> Customer:
-        """Open a customer of whom nothing is known yet."""
-        customer = self._open[key] = Customer()
-        return customer
-
-    def adopt(self, key: bytes, customer: Customer) -> None:
-        """Open a customer that was looked at."""
+    def open(self, key: bytes, customer: Customer) -> None:
+        """Let a customer be changed: one that was looked at, or a new one."""
         self._open[key] = customer
 
     def close(self) -> dict[bytes, bytes]:
@@ -52,13 +45,6 @@ class Customers:
         must find her as she was, or the changes of her segment would never be sent."""
         self._store.put(self._leaving, offset)
         self._leaving = {}
-
-    def look(self, key: bytes) -> Customer | None:
-        """The customer as she is now, only to be read."""
-        customer = self._open.get(key)
-        if customer is None and (data := self._leaving.get(key) or self._store.get(key)) is not None:
-            customer = from_bytes(data)
-        return customer
 
     def keys(self) -> list[bytes]:
         """The keys of all customers, those not stored yet too."""

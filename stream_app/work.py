@@ -63,11 +63,11 @@ def fold(
     """
     work = Work(partition=source.partition, events=len(records), produced_at=records[-1].timestamp)
     slot, topic, partition, _ = source
-    look_up, changes, distances = customers.open, work.changes, work.distances
+    look, changes, distances = customers.look, work.changes, work.distances
     latest = 0
     for record in records:
         key, offset = record.key, record.offset
-        customer = look_up(key) if key is not None else None
+        customer = look(key) if key is not None else None
         if customer is not None and offset <= customer.applied[slot]:
             work.repeated += 1
             continue
@@ -80,7 +80,8 @@ def fold(
             work.dead_letters.append(DeadLetter.of(record, position, error))
             continue
         if customer is None:
-            customer = customers.add(key)
+            customer = Customer()
+        customers.open(key, customer)
         try:
             done = step(customer, event, position, model, decided_at)
         except Exception as error:  # an event that trips over a fault of ours must not stop all others
@@ -114,7 +115,7 @@ def migrate(keys: Sequence[bytes], partition: int, customers: Customers, model: 
         customer = customers.look(key)
         if customer is None or customer.model_id == model.id:
             continue
-        customers.adopt(key, customer)
+        customers.open(key, customer)
         work.rescored += 1
         change = rescore(customer, key.decode(), model, decided_at)
         if change is not None:

@@ -86,6 +86,19 @@ def test_nothing_reaches_the_store_before_kafka_has_it(store: Store) -> None:
     store.close()
 
 
+def test_whoever_was_only_looked_at_is_not_sent_again(store: Store) -> None:
+    customers = Customers(store)
+    records = [Fetched(key, value, n) for n, (_, key, value) in enumerate(orders(40, 10))]
+    fold(records, SOURCE, customers, model(), "")
+    customers.close()
+    customers.stored(0)
+    poison = Fetched(records[0].key, b"not json", 40)
+    work = fold([*records, poison], SOURCE, customers, model(), "")
+    assert (work.repeated, len(work.dead_letters)) == (40, 1)
+    assert customers.close() == {}
+    store.close()
+
+
 def test_whoever_is_new_is_among_the_customers_before_she_is_stored(store: Store) -> None:
     customers = Customers(store)
     records = [Fetched(key, value, n) for n, (_, key, value) in enumerate(orders(60, 20))]
