@@ -18,9 +18,6 @@ from batch_trainer.source import WarehouseError
 from schemas.events import EARLIEST, LATEST, MAX_ID, MAX_TEXT, SEPARATOR
 from schemas.money import MAX_MINOR
 
-BACKENDS: Final = ("duckdb", "postgres", "pyspark", "databricks", "snowflake", "bigquery")
-"""The kinds of warehouse, by ibis's names. Redshift is reached by the form of postgres, and is only checked for being sayable."""
-
 _MAX_QUANTITY: Final = 1e9
 _MAX_AMOUNT: Final = float(MAX_MINOR // 100)
 _TRIES: Final = frozenset({"duckdb", "pyspark", "databricks", "snowflake", "bigquery"})

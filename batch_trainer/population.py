@@ -12,7 +12,7 @@ from ibis.expr.types import Table
 from batch_trainer.canon import Canon
 from batch_trainer.moments import counted
 from batch_trainer.recipes import Recipe
-from batch_trainer.warehouse import BATCH, Customers, Warehouse, customers_of
+from batch_trainer.warehouse import BATCH, Warehouse, customers_of, read
 from schemas.features import FEATURES, Facts, FeatureSpec, available
 from schemas.model import Model
 
@@ -87,13 +87,6 @@ def _sample(warehouse: Warehouse, people: Table, most: int) -> Table:
     canon = Canon(warehouse.engine.kind)
     by = [canon.sortable(canon.digest(people.user_id)), canon.sortable(people.user_id)]
     return people.order_by(by).limit(most)
-
-
-def read(warehouse: Warehouse, facts: Table) -> Customers:
-    """Customers by user id in ascending order."""
-    read = [customers_of(columns) for columns in warehouse.batches(facts)]
-    pairs = sorted((pair for some in read for pair in zip(some.user_ids, some.facts, strict=True)), key=lambda p: p[0])
-    return Customers([user_id for user_id, _ in pairs], [known for _, known in pairs])
 
 
 def census(warehouse: Warehouse, people: Population, model: Model) -> Census:

@@ -101,13 +101,7 @@ class Warehouse:
 
     def facts(self) -> Customers:
         """What can be counted of every customer: computed in the warehouse, sorted by user id."""
-        user_ids: list[str] = []
-        known: list[Facts] = []
-        for customers in self.each():
-            user_ids += customers.user_ids
-            known += customers.facts
-        order = sorted(range(len(user_ids)), key=user_ids.__getitem__)
-        return Customers([user_ids[i] for i in order], [known[i] for i in order])
+        return read(self, self.counting())
 
     def each(self, rows: int = BATCH) -> Iterator[Customers]:
         """The same in batches and in no order, so that it needs the memory of one batch."""
@@ -137,6 +131,13 @@ class Warehouse:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def read(warehouse: Warehouse, facts: Table) -> Customers:
+    """Customers by user id in ascending order."""
+    parts = [customers_of(columns) for columns in warehouse.batches(facts)]
+    pairs = sorted((pair for some in parts for pair in zip(some.user_ids, some.facts, strict=True)), key=lambda p: p[0])
+    return Customers([user_id for user_id, _ in pairs], [known for _, known in pairs])
 
 
 def customers_of(columns: Mapping[str, list[Any]]) -> Customers:

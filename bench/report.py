@@ -162,9 +162,16 @@ def _hotpath(part: dict[str, Any]) -> list[str]:
         rows.append(
             f"| {engine['label']} | {engine['events']:,} | {cell(engine['events_per_s'], ',.0f')} | {cell(engine['cpu_us'])} | "
             f"{cell(engine['peak_mib'], ',.0f')} | {cell(engine['start_to_first'], ',.2f')} | "
-            f"{engine['lost']} / {engine['wrong'] + engine['reordered'] + engine['states_wrong']} / {engine['duplicated']} |"
+            f"{_faults(engine)} |"
         )
     return rows
+
+
+def _faults(engine: dict[str, Any]) -> str:
+    """Lost, wrong and duplicated."""
+    return (
+        f"{engine['lost']} / {engine['wrong'] + engine['reordered'] + engine['states_wrong']} / {engine['duplicated']}"
+    )
 
 
 def _latency(part: dict[str, Any]) -> list[str]:
@@ -179,7 +186,7 @@ def _latency(part: dict[str, Any]) -> list[str]:
         rows.append(
             f"| {engine['label']} | {cell(engine['p50_ms'])} | {cell(engine['p99_ms'])} | {cell(engine['half_rate'], ',.0f')} | "
             f"{cell(engine['half_p50_ms'])} | {cell(engine['half_p99_ms'])} | {cell(engine['kill_to_change'], ',.1f')} | "
-            f"{engine['lost']} / {engine['wrong'] + engine['reordered'] + engine['states_wrong']} / {engine['duplicated']} |"
+            f"{_faults(engine)} |"
         )
     return rows
 

@@ -7,7 +7,7 @@ place, is a search in that text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ SOUGHT: Final = -1
 
 _BITS: Final = 10
 _MASK: Final = (1 << _BITS) - 1
+_Choice = TypeVar("_Choice")
 
 
 class Labels(msgspec.Struct, array_like=True, gc=False):
@@ -94,11 +95,20 @@ def codes(brands: Sequence[int], categories: Sequence[int]) -> list[int]:
     """
     found = [brand << _BITS | category for brand, category in zip(brands, categories, strict=True)]
     if len(found) > 1 and len(set(found)) < len(found):
-        times: dict[int, int] = {}
-        for code in found:
-            times[code] = times.pop(code, 0) + 1
-        found = [(n - 1) << 2 * _BITS | code for code, n in times.items()]
+        found = [(times - 1) << 2 * _BITS | code for code, times in counted(found).items()]
     return found
+
+
+def counted(chosen: Iterable[_Choice]) -> dict[_Choice, int]:
+    """How often each was chosen, by its last occurrence.
+
+    >>> counted("aba")
+    {'b': 1, 'a': 2}
+    """
+    times: dict[_Choice, int] = {}
+    for choice in chosen:
+        times[choice] = times.pop(choice, 0) + 1
+    return times
 
 
 def decode(code: int) -> Line:

@@ -248,7 +248,7 @@ def update(profile: Profile, event: Event) -> Effect:
 
 
 def _completed(profile: Profile, event: OrderCompleted, newest: bool) -> Effect:
-    order_id, at, total = event.order_id, event.at, event.total
+    order_id, at = event.order_id, event.at
     key = orders.key(order_id)
     if key in profile.pack:
         kept = profile.remembered()
@@ -259,12 +259,9 @@ def _completed(profile: Profile, event: OrderCompleted, newest: bool) -> Effect:
     if settled is not None and settled.covers(at, order_id):
         return Effect.TOO_LATE
     codes = _codes(profile, event.brands, event.categories, newest)
-    profile.pack = b"".join((profile.pack, key, orders.entry(PLACED, at, total, 0, codes)))
+    profile.pack = b"".join((profile.pack, key, orders.entry(PLACED, at, event.total, 0, codes)))
     profile.kept += 1
-    profile.placed_orders += 1
-    profile.items += len(event.brands)
-    profile.orders += 1
-    profile.spend += total
+    _placed(profile, event, 0)
     if profile.kept > KEPT + SLACK:
         _settle(profile)
     return Effect.ADDED
@@ -282,12 +279,17 @@ def _again(profile: Profile, kept: dict[str, Order], known: Order, event: OrderC
     if corrects:
         profile.rebuild()
         return Effect.CORRECTED
+    _placed(profile, event, known.flags)
+    return Effect.ADDED
+
+
+def _placed(profile: Profile, event: OrderCompleted, flags: int) -> None:
+    """Count an order that is placed; `flags` are what was heard of it before."""
     profile.placed_orders += 1
     profile.items += len(event.brands)
-    if not known.flags & CANCELLED:
+    if not flags & CANCELLED:
         profile.orders += 1
-        profile.spend += total
-    return Effect.ADDED
+        profile.spend += event.total
 
 
 def _flagged(profile: Profile, order_id: str, flag: int, at: int) -> Effect:
@@ -329,9 +331,7 @@ def _codes(profile: Profile, brands: Sequence[str | None], categories: Sequence[
 
 def _chosen(event: OrderCompleted) -> list[Chosen]:
     """The different product lines of an order, by their last occurrence, as `Profile.lines_of` gives them."""
-    times: dict[tuple[str | None, str | None], int] = {}
-    for choice in zip(event.brands, event.categories, strict=True):
-        times[choice] = times.pop(choice, 0) + 1
+    times = lines.counted(zip(event.brands, event.categories, strict=True))
     return [(brand, category, n) for (brand, category), n in times.items()]
 
 

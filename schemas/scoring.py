@@ -8,42 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from schemas.features import FEATURES, TRANSFORMS, UNKNOWN, Countable
+
+if TYPE_CHECKING:
+    from schemas.model import CategoryTerm, NumberTerm
 
 Projection = Callable[[Countable], tuple[float, ...]]
 Distances = Callable[[Countable], tuple[float, ...]]
 
 
-class NumberLike(Protocol):
-    """A numeric term of an artifact."""
-
-    @property
-    def feature(self) -> str: ...
-    @property
-    def transform(self) -> str: ...
-    @property
-    def default(self) -> float: ...
-    @property
-    def weights(self) -> Sequence[float]: ...
-
-
-class CategoryLike(Protocol):
-    """A categorical term of an artifact."""
-
-    @property
-    def feature(self) -> str: ...
-    @property
-    def table(self) -> dict[str, tuple[float, ...]]: ...
-    @property
-    def unseen(self) -> tuple[float, ...]: ...
-
-
 def compiled(
     bias: Sequence[float],
-    numbers: Sequence[NumberLike],
-    categories: Sequence[CategoryLike],
+    numbers: Sequence[NumberTerm],
+    categories: Sequence[CategoryTerm],
     centroids: Sequence[Sequence[float]],
 ) -> tuple[Projection, Distances]:
     """Two functions of a customer: her place in model space, shape (d,), and the squared distances to the centroids, shape (k,)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from importlib import resources
 from typing import Any, Final
 
@@ -163,8 +162,8 @@ def _limits(
     one_moves = customers / c.rescored_per_s
     incoming = events_per_second * c.event_bytes / 1e6
 
-    def limit(what: str, here: float, most: float, unit: str, do: str, form: Callable[[float], str] = _short) -> Limit:
-        return Limit(what=what, at=f"{form(here)} of {form(most)} {unit}", load=here / most, do=do)
+    def limit(what: str, here: float, most: float, unit: str, do: str) -> Limit:
+        return Limit(what=what, at=f"{_short(here)} of {_short(most)} {unit}", load=here / most, do=do)
 
     found = [
         limit("one worker's core", cores, CORE_USE, "cores", "more workers, one per core; they share the partitions"),

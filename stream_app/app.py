@@ -207,7 +207,7 @@ class Worker:
 
     async def _settle_in(self) -> None:
         gc.set_threshold(*GARBAGE)
-        await recovery.watch(self._restored, self.metrics, self._started)
+        await recovery.watch(self._restored, self.metrics.seconds_to_ready, self._started)
         gc.freeze()  # what is here now stays: the collector need not look at it again
 
     def _restored(self) -> Restored:
@@ -367,7 +367,9 @@ class Worker:
         condition = self.condition()
         verdict = judge(condition, time.monotonic())
         self.metrics.ready.set(verdict.ready)
-        self.metrics.restored.set(self.store.recovered)
+        restored = self._restored()
+        self.metrics.restored.set(restored.records)
+        self.metrics.to_restore.set(restored.remaining)
         self.metrics.customers.set(sum(map(len, self._customers.values())))
         self.metrics.expired.set(self.app.consumer.expired)  # type: ignore[attr-defined]
         return condition, verdict

@@ -89,11 +89,6 @@ class Outbox:
         await self._idle.wait()
 
     @property
-    def in_flight(self) -> int:
-        """Pieces submitted and not yet acknowledged."""
-        return self._in_flight
-
-    @property
     def is_busy(self) -> bool:
         """Whether work waits behind a group that is being stored: events come faster than they can be handled."""
         return bool(self._pending)

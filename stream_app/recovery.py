@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import structlog
-
-from stream_app.metrics import Metrics
+from prometheus_client import Gauge
 
 EVERY: Final = 2.0
 """Seconds between lines of the log."""
@@ -26,15 +25,13 @@ class Restored(NamedTuple):
     complete: bool
 
 
-async def watch(progress: Callable[[], Restored], metrics: Metrics, started: float) -> None:
-    """Export and log progress until the customers are complete for the first time; `started` in monotonic seconds."""
+async def watch(progress: Callable[[], Restored], seconds_to_ready: Gauge, started: float) -> None:
+    """Log progress until the customers are complete for the first time; `started` in monotonic seconds."""
     told = started
     while True:
         now, at = time.monotonic(), progress()
-        metrics.restored.set(at.records)
-        metrics.to_restore.set(at.remaining)
         if at.complete:
-            metrics.seconds_to_ready.set(now - started)
+            seconds_to_ready.set(now - started)
             _log.info("ready", seconds=round(now - started, 2), restored=at.records)
             return
         if now - told >= EVERY:
