@@ -47,14 +47,17 @@ class Process:
     def start(
         cls, command: Sequence[str], environment: Mapping[str, str], directory: Path, name: str = "engine"
     ) -> Self:
-        """Start it with these additions to our environment, its output in `directory`."""
+        """Start it with these additions to our environment, its output in `directory`.
+
+        Python may keep its bytecode, as where a package is installed: every start but the first finds it.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         log = directory / f"{name}.log"
         with log.open("ab") as out:
             started = time.monotonic()
             popen = subprocess.Popen(
                 command,
-                env=os.environ | environment,
+                env={**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": ""},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

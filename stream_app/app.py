@@ -26,11 +26,11 @@ from schemas.signing import Keyring
 from schemas.times import rfc3339
 from schemas.watch import ModelWatch
 from stream_app import pulse, recovery
-from stream_app.customers import Customers
+from stream_app.customers import AT_HAND, Customers
 from stream_app.drift import DriftMonitor
-from stream_app.fastlane import records, versions
+from stream_app.fastlane import fetching, versions
 from stream_app.fastlane.batches import Record
-from stream_app.fastlane.table import ChunkTable, PartitionStore
+from stream_app.fastlane.table import ChunkTable, ChunkTables, PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 from stream_app.health import Condition, Progress, Verdict, judge
 from stream_app.metrics import Metrics
@@ -65,7 +65,7 @@ class Worker:
 
     def __init__(self, settings: Settings, keys: Keyring, partitions: int, clock: Callable[[], int]) -> None:
         versions.check()
-        records.install()
+        fetching.install()
         self.settings = settings
         self._started = time.monotonic()
         self.clock = clock
@@ -111,6 +111,7 @@ class Worker:
 
     def _app(self, partitions: int) -> faust.App:
         s = self.settings
+        s.home.mkdir(parents=True, exist_ok=True)
         app = faust.App(
             s.app_id,
             broker=[f"kafka://{server.strip()}" for server in s.kafka.split(",")],
@@ -139,6 +140,7 @@ class Worker:
             producer_max_request_size=topics.MAX_RECORD,
             producer_request_timeout=60.0,
             table_standby_replicas=s.standby_replicas,
+            TableManager=ChunkTables,
         )
         transport = ChunkTransport(app.conf.broker_consumer, app)
         transport.own = lambda: self.store.own()
@@ -224,7 +226,8 @@ class Worker:
         self._loop.call_soon_threadsafe(call, *args)
 
     def _owned(self, owned: frozenset[int]) -> None:
-        self._customers = {p: Customers(self.store.partitions[p]) for p in owned}
+        share = AT_HAND // max(1, len(owned))
+        self._customers = {p: Customers(self.store.partitions[p], share) for p in owned}
         self.metrics.partitions.set(len(owned))
         self.projection.own(owned)
         self.sweep.wake()

@@ -1,43 +1,53 @@
-"""The customers of one partition: as stored, as they are on their way to Kafka, and those open for work."""
+"""The customers of one partition: as stored, as they are on their way to Kafka, and those that were lately worked on."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from schemas.customer import Customer, from_bytes, to_bytes
 from stream_app.stores import Store
 
+AT_HAND: Final = 20_000
+"""Customers of one worker that are kept unpacked, about 2 KB each: whoever orders again soon need not be unpacked again."""
+
 
 class Customers:
-    """Reads and changes customers by key. What was opened is encoded once, when its group is closed, and stored when Kafka has it.
+    """Reads and changes customers by key. Whoever was opened is encoded once, when her group is closed, and stored when Kafka has it.
 
-    Everything at rest is bytes: a million customers take a few hundred megabytes, out of the garbage collector's sight, and opening
-    one costs little more than to find her in a cache.
+    Everything at rest is bytes: a million customers take a few hundred megabytes, out of the garbage collector's sight. The last
+    ones that were opened stay unpacked beside them, `at_hand` of them at most once a group is closed.
     """
 
-    __slots__ = ("_leaving", "_open", "_store")
+    __slots__ = ("_at_hand", "_leaving", "_live", "_opened", "_store")
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, at_hand: int = AT_HAND) -> None:
         self._store = store
+        self._at_hand = at_hand
         self._leaving: dict[bytes, bytes] = {}
-        self._open: dict[bytes, Customer] = {}
+        self._live: dict[bytes, Customer] = {}
+        """As they are now; of these, `_opened` may differ from what is stored or leaving."""
+        self._opened: dict[bytes, Customer] = {}
 
     def look(self, key: bytes) -> Customer | None:
         """The customer as she is now, None where nothing is known of her; to be changed only once she is opened.
 
         Raises schemas.customer.UnreadableState where her record cannot be read.
         """
-        customer = self._open.get(key)
+        customer = self._live.get(key)
         if customer is None and (data := self._leaving.get(key) or self._store.get(key)) is not None:
             customer = from_bytes(data)
         return customer
 
     def open(self, key: bytes, customer: Customer) -> None:
         """Let a customer be changed: one that was looked at, or a new one."""
-        self._open[key] = customer
+        self._live[key] = self._opened[key] = customer
 
     def close(self) -> dict[bytes, bytes]:
         """Encode everything open: the records to be sent. Until they are stored they are kept beside the store."""
-        self._leaving = {key: to_bytes(customer) for key, customer in self._open.items()}
-        self._open.clear()
+        self._leaving = {key: to_bytes(customer) for key, customer in self._opened.items()}
+        self._opened.clear()
+        if len(self._live) > self._at_hand:
+            self._live.clear()
         return self._leaving
 
     def stored(self, offset: int) -> None:
@@ -48,7 +58,7 @@ class Customers:
 
     def keys(self) -> list[bytes]:
         """The keys of all customers, those not stored yet too."""
-        new = [key for key in {**self._leaving, **self._open} if self._store.get(key) is None]
+        new = [key for key in {**self._leaving, **self._opened} if self._store.get(key) is None]
         return [*self._store.keys(), *new]
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ from stream_app.customers import Customers
 from stream_app.fastlane.batches import Record, send
 from stream_app.work import Work, encoded
 
-AHEAD: Final = 1000
+AHEAD: Final = 2000
 """Events (or customers re-scored) computed ahead of the acknowledgements; a group is at most one piece larger."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from faust.stores import memory
+from faust.tables import TableManager
 from faust.tables.table import Table
 from faust.types import TP
 
@@ -98,3 +99,12 @@ class ChunkTable(Table):
     def remaining(self) -> int:
         """Changelog records still to be read before the owned partitions are complete."""
         return int(self.app.tables.recovery.active_remaining_total())  # type: ignore[attr-defined]
+
+
+class ChunkTables(TableManager):
+    """Faust's keeper of tables, without the second for which it waits whether another table comes: ours is there before it starts."""
+
+    async def on_start(self) -> None:
+        """Register the table's changelog and start recovery."""
+        await self._update_channels()
+        await self.recovery.start()

@@ -15,7 +15,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from faust.types import TP
 
-from stream_app.fastlane.table import ChunkTable, PartitionStore
+from stream_app.fastlane import fetching
+from stream_app.fastlane.table import ChunkTable, ChunkTables, PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 from stream_app.stores import MemoryStore
 from tests.waiting import wait_for
@@ -237,6 +238,7 @@ class Member:
         await self.app.stop()
 
     def _app(self) -> faust.App:
+        fetching.install()
         app = faust.App(
             self.group,
             broker=f"kafka://{self.log.bootstrap}",
@@ -255,6 +257,7 @@ class Member:
             consumer_auto_offset_reset="earliest",
             producer_max_batch_size=16_384,
             loop=self._loop,
+            TableManager=ChunkTables,
             **self._conf,
         )
         transport = ChunkTransport(app.conf.broker_consumer, app)

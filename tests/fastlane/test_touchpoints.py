@@ -14,6 +14,7 @@ from typing import Any
 import aiokafka
 import faust
 import pytest
+from aiokafka.consumer import consumer as aiokafka_consumer
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import IllegalStateError
@@ -23,6 +24,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.app.base import App
 from faust.stores import memory
 from faust.streams import Stream
+from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.tables.table import Table
 from faust.transport import base
@@ -33,6 +35,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
+from stream_app.fastlane.fetching import BESIDE, BriefFetcher
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 
 TP0 = TP("orders", 0)
@@ -116,6 +119,28 @@ def test_faust_reaches_what_is_overridden(caller: Callable[..., Any], used: list
 def test_fetched_records_are_made_by_the_part_that_is_replaced() -> None:
     assert "self._consumer_record(tp, record)" in inspect.getsource(fetcher.PartitionRecords._unpack_records)
     assert "PartitionRecords(" in inspect.getsource(fetcher.Fetcher)
+
+
+def test_the_broker_is_let_wait_only_while_no_fetched_records_wait_here() -> None:
+    assert "self._fetch_max_wait_ms" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)
+    assert "Fetcher(" in inspect.getsource(aiokafka_consumer.AIOKafkaConsumer)
+    one = object.__new__(BriefFetcher)
+    one._fetch_max_wait_ms, one._records = 1500, {}
+    assert one._fetch_max_wait_ms == 1500
+    one._records = {TP0: "records"}
+    assert one._fetch_max_wait_ms == BESIDE
+    one._fetch_max_wait_ms = 5
+    assert one._fetch_max_wait_ms == 5
+
+
+def test_faust_starts_tables_as_ours_does_but_rests_before() -> None:
+    source = inspect.getsource(TableManager.on_start)
+    assert [line.strip() for line in source.splitlines()[2:]] == [
+        "await self.sleep(1.0)",
+        "if not self.should_stop:",
+        "await self._update_channels()",
+        "await self.recovery.start()",
+    ]
 
 
 def test_a_parsed_record_has_what_is_read_of_it() -> None:

@@ -16,3 +16,9 @@ from stream_app.app import Worker
 def test_customers_are_restored_from_the_topic_that_they_are_stored_in(tmp_path: Path, app_id: str) -> None:
     worker = Worker(Settings(home=tmp_path, app_id=app_id), Keyring([]), 4, lambda: 0)
     assert worker.app.tables.changelog_topics == {topics.USERS.name}
+
+
+def test_a_worker_makes_its_home(tmp_path: Path) -> None:
+    home = tmp_path / "not" / "there" / "yet"
+    Worker(Settings(home=home), Keyring([]), 4, lambda: 0)
+    assert home.is_dir()

@@ -115,11 +115,13 @@ def test_whoever_is_new_is_among_the_customers_before_she_is_stored(store: Store
 
 
 @settings(deadline=None)
-@given(st.integers(0, 200), st.integers(1, 60))
-def test_however_a_load_is_cut_into_chunks_and_groups_the_customers_are_the_same(seed: int, size: int) -> None:
+@given(st.integers(0, 200), st.integers(1, 60), st.sampled_from([0, 3, 1000]))
+def test_however_a_load_is_cut_and_however_many_stay_at_hand_the_customers_are_the_same(
+    seed: int, size: int, at_hand: int
+) -> None:
     one: Model = model()
     records = [Fetched(key, value, n) for n, (_, key, value) in enumerate(orders(120, 8, first=seed * 1000))]
-    whole, parts = Customers(MemoryStore()), Customers(MemoryStore())
+    whole, parts = Customers(MemoryStore()), Customers(MemoryStore(), at_hand)
     changes = fold(records, SOURCE, whole, one, "").changes
     cut = []
     for first in range(0, len(records), size):
