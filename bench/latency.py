@@ -6,7 +6,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,9 @@ from bench.processes import Failed, Process, wait_for
 from bench.report import Verdict, quantile, spread
 
 WARM_SECONDS: Final = 1.0
-"""At the start of each paced stretch, not counted: connections are made and code is warmed."""
+"""At the start of each paced stretch, not counted: connections are made."""
+WARM_RUN: Final = 10.0
+"""Seconds of a run before all others, not counted: the broker is a JVM, and whoever came first would pay for its warming up."""
 HALF_SECONDS: Final = 5.0
 RECOVERY: Final = 120.0
 """Seconds that a crashed engine gets until its next change."""
@@ -184,21 +186,23 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
     artifact, _ = calibrated(TYPICAL)
     runs: dict[str, list[Measured]] = {name: [] for name in commands}
     failures: list[str] = []
+    warm = replace(plan, seconds=min(WARM_RUN, plan.seconds), capacity={})
+    turns = [(next(iter(commands)), warm), *((name, plan) for _ in range(plan.repetitions) for name in commands)]
     with installed(directory, artifact) as made:
-        for repetition in range(plan.repetitions):
-            for name, command in commands.items():
-                unique = f"bench-{name}-{repetition}-{time.time_ns() // 1_000_000}"
-                engine = Run(engine=ENGINES[name], installation=made, name=unique, source=job.ORDERS)
-                try:
-                    engine.forget()  # whatever a failed run left behind
-                    measured = once(engine, command, plan)
-                    engine.forget()
-                except (Failed, KafkaException) as error:
-                    failures.append(f"{name}: {error}")
-                    say(str(error))
-                else:
+        for turn, (name, planned) in enumerate(turns):
+            unique = f"bench-{name}-{turn}-{time.time_ns() // 1_000_000}"
+            engine = Run(engine=ENGINES[name], installation=made, name=unique, source=job.ORDERS)
+            try:
+                engine.forget()  # whatever a failed run left behind
+                measured = once(engine, commands[name], planned)
+                engine.forget()
+            except (Failed, KafkaException) as error:
+                failures.append(f"{name}: {error}")
+                say(str(error))
+            else:
+                if turn:
                     runs[name].append(measured)
-                    say(_line(measured))
+                say(_line(measured) if turn else "the broker is warm")
     results = {name: _summary(found) for name, found in runs.items() if found}
     return {
         "part": "latency",
