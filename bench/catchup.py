@@ -38,6 +38,8 @@ class Measured:
     peak_mib: float
     projected: float | None = None
     """From the first change until Redis showed everything, where the engine keeps Redis up to date."""
+    held: float | None = None
+    """Share of the looks, 50 a second, at which our worker's event loop was more than 20 ms late."""
     judgement: Judgement | None = None
 
     def document(self) -> dict[str, object]:
@@ -79,6 +81,7 @@ def run(engine: Run, command: Sequence[str], expected: Expected, deadline: float
                 lambda: worker.ready().get("projection_pending") == 0, "Redis is up to date", deadline, process.alive
             )
             measured.projected = time.monotonic() - first
+            measured.held = worker.share_above("segstream_loop_held_seconds", 0.02)
         process.stop()
         measured.judgement = verdict(engine, expected, probe)
     except Failed as error:

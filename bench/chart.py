@@ -31,7 +31,10 @@ def picture(engines: dict[str, Any]) -> str:
     def bars(field: str, title: str, form: str, labels: bool) -> Any:
         base = alt.Chart(rows, title=alt.Title(title, anchor="start", color=_INK, fontSize=13, fontWeight="normal"))
         y = alt.Y(
-            "engine:N", sort=order, title=None, axis=alt.Axis(labels=labels, ticks=False, domain=False, labelLimit=220)
+            "engine:N",
+            sort=order,
+            title=None,
+            axis=alt.Axis(labels=labels, ticks=False, domain=False, labelLimit=260, labelPadding=6),
         )
         x = alt.X(f"{field}:Q", title=None, axis=None, scale=alt.Scale(domain=[0, float(rows[field].max()) * 1.2]))
         color = alt.condition("datum.ours", alt.value(OURS), alt.value(OTHERS))
@@ -39,12 +42,13 @@ def picture(engines: dict[str, Any]) -> str:
         text = base.mark_text(align="left", dx=5, color=_INK, fontSize=11).encode(
             x=x, y=y, text=alt.Text(f"{field}:Q", format=form)
         )
-        return (bar + text).properties(width=270, height=28 * len(rows))
+        return (bar + text).properties(width=300, height=28 * len(rows))
 
     chart = bars("events", "events per second (more is better)", ",.0f", True)
     chart |= bars("cpu", "CPU microseconds per event (less is better)", ",.1f", False)
     chart = chart.configure(
         background="white",
+        padding=16,
         font="sans-serif",
         view=alt.ViewConfig(stroke=None),
         axis=alt.AxisConfig(labelFontSize=12, labelColor=_INK),

@@ -127,6 +127,7 @@ def summary(runs: Sequence[Measured]) -> dict[str, Any]:
         "events": runs[0].events,
         **{name: spread([getattr(one, name) for one in runs]) for name in numbers},
         "projected": spread([one.projected for one in runs if one.projected is not None]),
+        "held": spread([one.held for one in runs if one.held is not None]),
         "lost": sum(j.lost for j in judgements),
         "wrong": sum(j.wrong for j in judgements),
         "reordered": sum(j.reordered for j in judgements),
@@ -153,6 +154,8 @@ def verdicts(engines: dict[str, Any]) -> list[Verdict]:
             ratio = cpu / theirs["cpu_us"]["median"]
             made.append(Verdict.at_most(f"CPU per event, as a multiple of {theirs['label']}", ratio, 1.0))
     made.append(Verdict.at_most("CPU per event with three products, transport included, us", cpu, 25.0))
+    if held := ours.get("held"):
+        made.append(Verdict.at_most("share of looks at which the event loop was held over 20 ms", held["median"], 0.01))
     made.append(Verdict.at_most("start to first change, s", ours["start_to_first"]["median"], 1.5))
     made.append(Verdict.at_most("changes lost, wrong or out of order, and states wrong", _faults(ours), 0))
     return made

@@ -43,3 +43,13 @@ class Worker:
         """The sum of a metric over its labels."""
         lines = [line for line in self.get("/metrics").splitlines() if line.split("{")[0].split(" ")[0] == name]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def share_above(self, name: str, bound: float) -> float:
+        """The share of a histogram's observations that exceed one of its bounds."""
+        within = sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in self.get("/metrics").splitlines()
+            if line.startswith(f"{name}_bucket{{") and f'le="{bound}"' in line
+        )
+        count = self.metric(f"{name}_count")
+        return 1 - within / count if count else 0.0
