@@ -43,6 +43,8 @@ def charts(report: Mapping[str, Any], theme: Theme) -> dict[str, alt.TopLevelMix
     found = {"map": landscape(report, theme), "portraits": portraits(report, theme), "shares": shares(report, theme)}
     if any(row["stability"] is not None for row in report["choice"]["table"]):
         found["choice"] = choice(report, theme)
+    if report["newcomers"]["calibration"]:
+        found["newcomers"] = newcomers(report["newcomers"], theme)
     if report["migration"] is not None:
         found["migration"] = migration(report["migration"], theme)
     return found
@@ -223,6 +225,25 @@ def shares(report: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
         text=alt.Text("share:Q", format=".0%")
     )
     return _styled(alt.layer(bars, words).properties(width=WIDTH - 130, height=alt.Step(18)), theme)
+
+
+def newcomers(found: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
+    """What was said of customers by their traits alone, and how often it was so; on the line where the probabilities are honest."""
+    whole = alt.Scale(domain=[0, 1], nice=False)
+    percent = alt.Axis(format="%", tickCount=5)
+    base = alt.Chart(alt.Data(values=list(found["calibration"]))).encode(
+        x=alt.X("said:Q", title="probability given to the likely segment", scale=whole, axis=percent),
+        y=alt.Y("seen:Q", title="how often it was the customer's", scale=whole, axis=percent),
+    )
+    dots = base.mark_point(filled=True, opacity=0.9, color=theme.accent, clip=True).encode(
+        size=alt.Size("customers:Q", scale=alt.Scale(range=[40, 500]), legend=None)
+    )
+    words = base.mark_text(dy=-14, fontSize=10, color=theme.soft).encode(text=alt.Text("customers:Q", format=","))
+    line = alt.Chart(alt.Data(values=[{"said": 0, "seen": 0}, {"said": 1, "seen": 1}])).mark_line(
+        color=theme.soft, strokeDash=[4, 3]
+    )
+    honest = line.encode(x="said:Q", y="seen:Q")
+    return _styled(alt.layer(honest, dots, words).properties(width=WIDTH - 80, height=260), theme)
 
 
 def migration(moves: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:

@@ -14,6 +14,7 @@ from batch_trainer.gates import Gate
 from batch_trainer.identity import Identity
 from batch_trainer.migration import Migration
 from batch_trainer.names import moved
+from batch_trainer.newcomers import MARGIN, Learnt
 from batch_trainer.population import Census
 from batch_trainer.quality import feature_quality
 from batch_trainer.warehouse import Warehouse
@@ -40,6 +41,7 @@ def content(
     gates: Sequence[Gate],
     fitted_on: int,
     census: Census | None = None,
+    learnt: Learnt,
     seed: int,
     published: Mapping[str, Any] | None,
     mapped: Mapping[str, Any],
@@ -97,6 +99,7 @@ def content(
         "whole": {"medians": segments.medians(artifact.spec, everyone), "top": segments.tops(artifact.spec, everyone)},
         "segments": described,
         "map": mapped,
+        "newcomers": _newcomers(learnt),
         "identity": msgspec.to_builtins(identity),
         "migration": None if moves is None else msgspec.to_builtins(moves) | {"share": moves.share},
         "gates": [msgspec.to_builtins(gate) | {"verdict": gate.verdict} for gate in gates],
@@ -106,6 +109,19 @@ def content(
     if published is not None:
         found["published"] = dict(published)
     return found
+
+
+def _newcomers(learnt: Learnt) -> dict[str, Any]:
+    """Whether newcomers are guessed at, with the evidence; the weights are the artifact's business."""
+    found = learnt.newcomers
+    return {
+        "speaks": found.speaks,
+        "reason": found.reason,
+        "margin": MARGIN,
+        "traits": [term.feature for term in found.terms],
+        "evidence": msgspec.to_builtins(found.evidence),
+        "calibration": msgspec.to_builtins(learnt.calibration),
+    }
 
 
 def _used(artifact: Artifact) -> list[str]:
@@ -131,6 +147,7 @@ def summary(training: Training, *, published: bool = False, report: Path | None 
     return {name: full[name] for name in short} | {
         "left_out": full["features"]["left_out"],
         "choice": {"stable": training.choice.stable, "reason": training.choice.reason},
+        "newcomers": {name: full["newcomers"][name] for name in ("speaks", "reason", "evidence")},
         "published": published,
         "report": None if report is None else str(report),
     }

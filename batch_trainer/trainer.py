@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from batch_trainer import fit, identity, moments, names, population, published, report, segments, selection
+from batch_trainer import fit, identity, moments, names, newcomers, population, published, report, segments, selection
 from batch_trainer.choose import Choice
 from batch_trainer.gates import Gate, failing, gates
 from batch_trainer.identity import Identity
@@ -26,6 +26,7 @@ from batch_trainer.sample import hash_sample
 from batch_trainer.warehouse import Warehouse
 from schemas.features import FeatureSpec
 from schemas.model import PROSPECT_NAME, Artifact, Golden, Model, Reference, model_id
+from schemas.newcomer import probabilities
 from schemas.times import rfc3339
 
 FIT_ON: Final = 100_000
@@ -114,6 +115,8 @@ def train(
     members = segments.split(people.rows, labels, choice.k)
     portraits = segments.portraits(people.spec, columns, labels, members)
     named = names.name_segments(portraits, [same.names.get(name) for name in same.ids], [PROSPECT_NAME])
+    on_progress("learning from traits", 0.0)
+    learnt = newcomers.learn(people.rows, labels, same.ids, start)
     bias, numbers, categories = fit.fold(projection)
     artifact = Artifact(
         recipe=recipe.name,
@@ -132,6 +135,7 @@ def train(
         libraries=_libraries(),
         parent=same.parent,
         retired=same.retired,
+        newcomers=learnt.newcomers,
     )
     model = Model(artifact, "")
     fit.hold(model, people.rows, points, labels)
@@ -167,6 +171,7 @@ def train(
         gates=found,
         fitted_on=len(people.rows),
         census=everybody,
+        learnt=learnt,
         seed=start,
         published=published_numbers,
         mapped=landscape(Model(artifact, identified), [people.rows[i] for i in matched]),
@@ -206,7 +211,16 @@ def _golden(model: Model, people: Population, labels: segments.Labels) -> tuple[
     picked = set(hash_sample(people.user_ids, GOLDEN))
     picked |= {int(np.flatnonzero(labels == i)[0]) for i in range(len(model.segments)) if (labels == i).any()}
     rows = [people.rows[i] for i in sorted(picked)]
-    return tuple(Golden(known, tuple(model.project(known)), model.score(known).nearest) for known in rows)
+    guesses = model.artifact.newcomers
+    return tuple(
+        Golden(
+            known,
+            tuple(model.project(known)),
+            model.score(known).nearest,
+            tuple(probabilities(guesses, known)) if guesses is not None and guesses.speaks else (),
+        )
+        for known in rows
+    )
 
 
 def _reference(model: Model, people: Population, columns: pd.DataFrame) -> dict[str, Reference]:

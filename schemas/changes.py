@@ -11,7 +11,7 @@ from schemas.times import rfc3339
 Cause = Literal["behaviour", "time", "model", "bootstrap", "correction"]
 
 
-class SegmentChanged(msgspec.Struct, frozen=True, kw_only=True):
+class SegmentChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A customer has moved from one segment to another, and why."""
 
     change_id: str
@@ -31,6 +31,10 @@ class SegmentChanged(msgspec.Struct, frozen=True, kw_only=True):
     event_time: str
     decided_at: str
     sequence: int
+    likely_segment: str | None = None
+    """Of a prospect: the segment she will likely be in when she buys, by her traits. Left out where the model does not say."""
+    likely_name: str | None = None
+    likely_probability: float | None = None
 
 
 class DriftAlert(msgspec.Struct, frozen=True, kw_only=True):

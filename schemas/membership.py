@@ -24,6 +24,10 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     event_time: str
     projected_at: str
     features: dict[str, Any]
+    likely_segment: str | None = None
+    """Of a prospect: the segment she will likely be in when she buys; None where the model does not say."""
+    likely_name: str | None = None
+    likely_probability: float | None = None
 
 
 def user_key(prefix: str, user_id: str) -> str:
@@ -49,7 +53,7 @@ FIELDS: Final = tuple(name for name in Membership.__struct_fields__ if name != "
 
 
 def to_values(membership: Membership) -> list[str]:
-    """The values of the Redis hash, in the order of FIELDS."""
+    """The values of the Redis hash, in the order of FIELDS; an empty one is a field that is not there."""
     m = membership
     return [
         m.segment,
@@ -62,6 +66,9 @@ def to_values(membership: Membership) -> list[str]:
         m.event_time,
         m.projected_at,
         _encode(m.features).decode(),
+        m.likely_segment or "",
+        m.likely_name or "",
+        "" if m.likely_probability is None else repr(m.likely_probability),
     ]
 
 
@@ -92,6 +99,9 @@ def from_fields(user_id: str, fields: Mapping[bytes, bytes]) -> Membership:
             event_time=text["event_time"],
             projected_at=text["projected_at"],
             features=msgspec.json.decode(text["features"]),
+            likely_segment=text.get("likely_segment") or None,
+            likely_name=text.get("likely_name") or None,
+            likely_probability=float(chance) if (chance := text.get("likely_probability")) else None,
         )
     except KeyError as error:
         raise ValueError(f"the projection of customer {user_id!r} has no field {error}") from error

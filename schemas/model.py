@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from schemas import scoring
-from schemas.features import FEATURES, TRANSFORMS, Countable, Facts, FeatureSpec, label, number
+from schemas import newcomer, scoring
+from schemas.features import FEATURES, TRANSFORMS, UNKNOWN, Countable, Facts, FeatureSpec, label, number
+from schemas.newcomer import Likely, Newcomers
 from schemas.signing import BadSignature, Keyring, Signer
 
 FORMAT: Final = 1
@@ -26,6 +27,8 @@ MAX_BYTES: Final = 16_000_000
 PROSPECT: Final = "prospect"
 """The reserved segment of customers without orders."""
 PROSPECT_NAME: Final = "Prospects"
+GUESS_OFF: Final = 1e-9
+"""How far the guess at a golden row may be from the trainer's."""
 
 
 class RejectedModel(ValueError):
@@ -77,6 +80,8 @@ class Golden(msgspec.Struct, frozen=True):
     facts: Facts
     z: tuple[float, ...]
     nearest: int
+    guess: tuple[float, ...] = ()
+    """What was guessed of her by her traits alone: a probability per segment; empty where newcomers are not guessed at."""
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -113,6 +118,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """The model whose segment ids this one has carried on."""
     retired: tuple[str, ...] = ()
     """Segment ids used by earlier models, never to be used again."""
+    newcomers: Newcomers | None = None
+    """The guess at customers who have only signed up; None in artifacts made before there was one."""
 
 
 class Assignment(NamedTuple):
@@ -132,6 +139,7 @@ class Model:
         self.spec = artifact.spec
         self.segments = artifact.segments
         self.hysteresis = artifact.hysteresis
+        self._newcomers = found if (found := artifact.newcomers) is not None and found.speaks else None
         self.names = {segment.id: segment.name for segment in artifact.segments} | {PROSPECT: PROSPECT_NAME}
         self.feature_names = tuple(
             dict.fromkeys([c.feature for c in artifact.spec.columns] + list(artifact.spec.profile))
@@ -149,6 +157,21 @@ class Model:
     def is_prospect(self, known: Countable) -> bool:
         """Whether the customer has nothing yet that could be segmented."""
         return not self.population(known)
+
+    def likely(self, known: Countable) -> Likely | None:
+        """The segment that a prospect will likely be in.
+
+        None for everybody else, for one who has told nothing of herself, and where the model is silent on newcomers.
+        """
+        if self._newcomers is None or self.population(known):
+            return None
+        values = newcomer.traits(self._newcomers, known)
+        if all(value == UNKNOWN for value in values):
+            return None
+        found = newcomer.by_traits(self._newcomers, values)
+        probability = max(found)
+        segment = self._newcomers.segments[found.index(probability)]  # the first of equals
+        return Likely(segment, self.names[segment], probability)
 
     def project(self, known: Countable) -> list[float]:
         """The customer's place in model space, shape (d,)."""
@@ -283,6 +306,16 @@ def check(artifact: Artifact) -> None:
             raise RejectedModel(
                 f"golden row {i} gives segment {model.score(row.facts).nearest} at {z}; the trainer had {row.nearest} at {list(row.z)}"
             )
+        _check_guess(artifact, i, row)
+
+
+def _check_guess(artifact: Artifact, i: int, row: Golden) -> None:
+    if artifact.newcomers is None or not artifact.newcomers.speaks or not row.guess:
+        return
+    guess = newcomer.probabilities(artifact.newcomers, row.facts)
+    # Not bit by bit: the exponential function may be another one on the trainer's machine.
+    if len(guess) != len(row.guess) or any(abs(a - b) > GUESS_OFF for a, b in zip(guess, row.guess, strict=True)):
+        raise RejectedModel(f"golden row {i} gives the guess {guess}; the trainer had {list(row.guess)}")
 
 
 def _check_features(artifact: Artifact) -> None:
@@ -323,6 +356,8 @@ def _check_shapes(artifact: Artifact) -> None:
         )
     if len(set(artifact.centroids)) != k:
         raise RejectedModel("two centroids of the model are the same point")
+    if artifact.newcomers is not None and (wrong := newcomer.problem(artifact.newcomers, ids)):
+        raise RejectedModel(f"the model cannot guess at newcomers: {wrong}")
     if not artifact.golden:
         raise RejectedModel("the model has no golden rows, so that its scoring cannot be checked")
 

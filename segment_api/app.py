@@ -43,6 +43,12 @@ class User(BaseModel):
     sequence: int = Field(description="Counts her segment changes.")
     event_time: str = Field(description="Time of her latest event.")
     projected_at: str
+    likely_segment: str | None = Field(
+        None,
+        description="Of a prospect: the segment she will likely be in when she buys; null where the model is silent.",
+    )
+    likely_name: str | None = None
+    likely_probability: float | None = None
     freshness_seconds: float = Field(description="Age of this picture: now minus `projected_at`.")
 
 
@@ -134,6 +140,9 @@ def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatc
             sequence=found.sequence,
             event_time=found.event_time,
             projected_at=found.projected_at,
+            likely_segment=found.likely_segment,
+            likely_name=found.likely_name,
+            likely_probability=found.likely_probability,
             freshness_seconds=max(0.0, age),
         )
 

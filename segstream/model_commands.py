@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.table import Table
 
+from schemas.newcomer import Newcomers
 from schemas.settings import Settings
 from schemas.times import rfc3339
 from segstream import context
@@ -69,6 +71,7 @@ def show(
             "explained_variance": list(a.explained_variance),
             "parent": a.parent,
             "segments": [{"id": s.id, "name": s.name, "size": s.size, "share": s.share} for s in a.segments],
+            "newcomers": None if a.newcomers is None else _newcomers(a.newcomers),
             "libraries": a.libraries,
         }
         if not json:
@@ -79,6 +82,17 @@ def show(
             for segment in a.segments:
                 table.add_row(segment.id, segment.name, str(segment.size), f"{segment.share:.1%}")
             out.print(table)
+            if a.newcomers is None:
+                out.print("newcomers not guessed at: the model was trained before there was a guess; train again")
+            else:
+                how = "guessed by their traits" if a.newcomers.speaks else "not guessed at"
+                out.print(f"newcomers {how}: {a.newcomers.reason}", highlight=False)
+
+
+def _newcomers(guess: Newcomers) -> dict[str, Any]:
+    traits = [term.feature for term in guess.terms]
+    evidence = msgspec.to_builtins(guess.evidence)
+    return {"speaks": guess.speaks, "reason": guess.reason, "evidence": evidence, "traits": traits}
 
 
 def _load(settings: Settings, model_id: str) -> Any:

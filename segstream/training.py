@@ -142,6 +142,10 @@ def show(done: Done, out: Console) -> None:
     out.print(f"explained variance {shares} = {sum(report['explained_variance']):.3f}")
     out.print("SSE " + ", ".join(f"{k}: {sse:.0f}" for k, sse in report["sse"].items()))
     out.print(f"{report['k']} segments: {report['choice']['reason']}")
+    newcomers = report["newcomers"]
+    out.print(
+        f"newcomers {'guessed by their traits' if newcomers['speaks'] else 'not guessed at'}: {newcomers['reason']}"
+    )
     for gate in report["gates"]:
         colour = {"holds": "green", "warns": "yellow", "fails": "red"}[gate["verdict"]]
         out.print(

@@ -35,6 +35,10 @@ def show(
             result.document["changes"] = _changes(settings, user_id)
         if not json:
             out.print(f"[bold]{found.name}[/] ({found.segment}), margin {found.margin:.3f}, by {found.model_id}")
+            if found.likely_segment is not None:
+                out.print(
+                    f"likely {found.likely_name} ({found.likely_segment}) when she buys, probability {found.likely_probability:.2f}"
+                )
             table = Table("feature", "value")
             for name, value in found.features.items():
                 table.add_row(name, "unknown" if value is None else str(value))

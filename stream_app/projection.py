@@ -39,16 +39,21 @@ local place = {}
 for i, name in ipairs(names) do place[name] = i + 1 end
 for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do
   local key = ARGV[1] .. row[1]
-  local at = redis.call('HMGET', key, 'sequence', 'revision', 'segment')
+  local at = redis.call('HMGET', key, 'sequence', 'revision', 'segment', 'likely_segment')
   local sequence, revision = tonumber(row[place.sequence]), tonumber(row[place.revision])
   local s, r = tonumber(at[1] or -1), tonumber(at[2] or -1)
   if s < sequence or (s == sequence and r < revision) then
-    local fields = {}
+    local fields, gone = {}, {}
     for i, name in ipairs(names) do
-      fields[2 * i - 1] = name
-      fields[2 * i] = row[i + 1]
+      if row[i + 1] == '' then
+        gone[#gone + 1] = name
+      else
+        fields[#fields + 1] = name
+        fields[#fields + 1] = row[i + 1]
+      end
     end
     redis.call('HSET', key, unpack(fields))
+    if at[4] and #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
     local segment = row[place.segment]
     if at[3] ~= segment then
       if at[3] then redis.call('HINCRBY', KEYS[1], at[3], -1) end
@@ -217,6 +222,7 @@ class Projection:
 def membership(user_id: str, customer: Customer, model: Model, projected_at: str) -> Membership:
     """The row of a customer who has been decided."""
     segment = customer.segment or ""
+    likely = model.likely(customer.profile)
     return Membership(
         user_id=user_id,
         segment=segment,
@@ -229,4 +235,7 @@ def membership(user_id: str, customer: Customer, model: Model, projected_at: str
         event_time=rfc3339(customer.profile.event_time),
         projected_at=projected_at,
         features=raw(model.feature_names, customer.profile),
+        likely_segment=likely and likely.segment,
+        likely_name=likely and likely.name,
+        likely_probability=likely and likely.probability,
     )

@@ -91,6 +91,7 @@ def _decide(
         return None, seen
     customer.segment = segment
     customer.sequence += 1
+    likely = model.likely(known)
     return (
         SegmentChanged(
             change_id=f"{user_id}:{caused_by}:{customer.sequence}",
@@ -108,6 +109,9 @@ def _decide(
             event_time=rfc3339(event_time),
             decided_at=decided_at,
             sequence=customer.sequence,
+            likely_segment=likely and likely.segment,
+            likely_name=likely and likely.name,
+            likely_probability=likely and likely.probability,
         ),
         seen,
     )

@@ -26,6 +26,7 @@ from schemas.customer import Customer
 from schemas.events import InvalidEvent, decode
 from schemas.membership import Membership, from_fields, user_key
 from schemas.model import Model
+from schemas.newcomer import Newcomers
 from schemas.registry import Registry
 from schemas.settings import Settings
 from segstream import kafka, verify
@@ -131,15 +132,15 @@ class Installation:
     def registry(self) -> Registry:
         return Registry(redis.Redis.from_url(self.redis))
 
-    def prepare(self) -> Model:
+    def prepare(self, guess: Newcomers | None = None) -> Model:
         """Create the topics and publish the first model."""
         kafka.create(self.settings)
-        return self.publish()
+        return self.publish(guess=guess)
 
-    def publish(self, shift: float = 0.0) -> Model:
-        model_id, data = sealed(shift)
+    def publish(self, shift: float = 0.0, guess: Newcomers | None = None) -> Model:
+        model_id, data = sealed(shift, guess)
         self.registry.publish(model_id, data, at=time.time_ns() // 1000, by="test")
-        made = model(shift=shift)
+        made = model(shift=shift, guess=guess)
         assert made.id == model_id
         return made
 

@@ -168,12 +168,25 @@ def test_a_shop_whose_orders_are_dealt_out_at_random_has_no_stable_structure(sho
     assert "by chance up to" in choice.reason
 
 
-@pytest.mark.skipif(not THELOOK.is_dir(), reason=f"theLook's data is not at {THELOOK}")
-def test_thelook_has_no_stable_structure() -> None:
+@pytest.fixture(scope="module")
+def thelook() -> Training:
+    if not THELOOK.is_dir():
+        pytest.skip(f"theLook's data is not at {THELOOK}")
     with open_warehouse("duckdb://", "thelook_parquet", {"dir": str(THELOOK)}) as warehouse:
-        choice = train(warehouse, RECIPES["behaviour"], now=NOW).choice
-    assert (choice.k, choice.stable) == (5, False)
-    assert "no stable structure" in choice.reason
+        return train(warehouse, RECIPES["behaviour"], now=NOW)
+
+
+def test_thelook_has_no_stable_structure(thelook: Training) -> None:
+    assert (thelook.choice.k, thelook.choice.stable) == (5, False)
+    assert "no stable structure" in thelook.choice.reason
+
+
+def test_the_traits_of_thelook_tell_nothing_of_newcomers(thelook: Training) -> None:
+    made = thelook.artifact.newcomers
+    assert made is not None
+    assert made.evidence is not None
+    assert not made.speaks
+    assert made.evidence.log_loss > 0.99 * made.evidence.baseline
 
 
 @pytest.mark.skipif(not UCI.is_dir(), reason=f"UCI Online Retail is not at {UCI}")

@@ -24,7 +24,7 @@ NOW = 1_790_000_000_000_000
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A second training, so that there is something to compare with."""
-    where = regulars(240).write(tmp_path_factory.mktemp("shop"))
+    where = regulars(400).write(tmp_path_factory.mktemp("shop"))
     with open_warehouse(*where) as warehouse:
         first = train(warehouse, RECIPES["behaviour"], now=NOW, k=3)
         return train(warehouse, RECIPES["behaviour"], now=NOW + 1, k=4, previous=Model(first.artifact, first.model_id))
@@ -72,7 +72,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(written: Path) -> None
 
 
 def test_every_picture_is_there_in_both_themes_and_as_files(written: Path) -> None:
-    names = ("choice", "map", "migration", "portraits", "shares")
+    names = ("choice", "map", "migration", "newcomers", "portraits", "shares")
     text = written.read_text()
     assert text.count("<svg") == 2 * len(names)
     for name in names:

@@ -12,13 +12,26 @@ from schemas.features import (
     FeatureSpec,
 )
 from schemas.model import Artifact, CategoryTerm, Golden, Model, NumberTerm, Segment, model_id, to_bytes
+from schemas.newcomer import Newcomers, TraitTerm, probabilities
 from schemas.signing import Signer
 
 SIGNER = Signer.generate()
 GOLDEN = Facts(placed_orders=2, orders=2, items=3, spend=4200, categories=2, age=30, gender="F", brand="Acme")
 
 
-def artifact(spec: FeatureSpec = BEHAVIOUR, *, shift: float = 0.0, hysteresis: float = 0.0) -> Artifact:
+def newcomers(lean: float = 0.0) -> Newcomers:
+    """A guess that speaks; `lean` draws it towards the last segment."""
+    age = {"(unknown)": (0.1, 0.0, -0.1), "0": (1.5, 0.2, -1.0), "40": (-1.0, 0.3, 1.2)}
+    terms = (
+        TraitTerm(feature="age", edges=(0.0, 40.0), table=age, unseen=(0.1, 0.0, -0.1)),
+        TraitTerm(feature="country", table={"FR": (-0.4, 0.9, 0.0), "Acme": (0.2, 0.1, 0.0)}, unseen=(0.0, 0.0, 0.05)),
+    )
+    return Newcomers(speaks=True, reason="planted", segments=("s1", "s2", "s3"), bias=(0.3, 0.1, lean), terms=terms)
+
+
+def artifact(
+    spec: FeatureSpec = BEHAVIOUR, *, shift: float = 0.0, hysteresis: float = 0.0, guess: Newcomers | None = None
+) -> Artifact:
     """Three segments in two dimensions; `shift` moves everyone along the first, so that segments change."""
     numbers = tuple(
         NumberTerm(column.feature, column.transform, 0.5, (0.7 / (i + 1), 0.3 * (i + 1)))
@@ -43,21 +56,25 @@ def artifact(spec: FeatureSpec = BEHAVIOUR, *, shift: float = 0.0, hysteresis: f
         segments=tuple(Segment(id=f"s{i}", name=f"Segment {i}", size=1, share=1 / 3) for i in (1, 2, 3)),
         explained_variance=(0.6, 0.3),
         golden=(),
+        newcomers=guess,
     )
     model = Model(draft, "")
-    golden = Golden(GOLDEN, tuple(model.project(GOLDEN)), model.score(GOLDEN).nearest)
+    guessed = () if guess is None else tuple(probabilities(guess, GOLDEN))
+    golden = Golden(GOLDEN, tuple(model.project(GOLDEN)), model.score(GOLDEN).nearest, guessed)
     return msgspec.structs.replace(draft, golden=(golden,))
 
 
-def model(spec: FeatureSpec = BEHAVIOUR, *, shift: float = 0.0, hysteresis: float = 0.0) -> Model:
+def model(
+    spec: FeatureSpec = BEHAVIOUR, *, shift: float = 0.0, hysteresis: float = 0.0, guess: Newcomers | None = None
+) -> Model:
     """The artifact ready for scoring."""
-    made = artifact(spec, shift=shift, hysteresis=hysteresis)
+    made = artifact(spec, shift=shift, hysteresis=hysteresis, guess=guess)
     return Model(made, model_id(made))
 
 
-def sealed(shift: float = 0.0) -> tuple[str, bytes]:
+def sealed(shift: float = 0.0, guess: Newcomers | None = None) -> tuple[str, bytes]:
     """Id and signed bytes of a model."""
-    made = artifact(shift=shift)
+    made = artifact(shift=shift, guess=guess)
     return model_id(made), to_bytes(made, SIGNER)
 
 

@@ -75,6 +75,17 @@ def test_a_customer_is_told_as_projected(api: TestClient, settings: Settings) ->
     assert body == {name: getattr(row, name) for name in row.__struct_fields__ if name != "revision"}
 
 
+def test_a_prospect_has_a_likely_segment_where_the_model_speaks(api: TestClient, settings: Settings) -> None:
+    row = Membership(
+        user_id="4712", segment="prospect", name="Prospects", nearest="prospect", margin=0.0, model_id="m-1", sequence=1, revision=1,
+        event_time="2026-01-01T00:00:00Z", projected_at="2026-01-01T00:00:08.5Z", features={"country": "FR"},
+        likely_segment="s2", likely_name="Segment 2", likely_probability=0.64,
+    )  # fmt: skip
+    put(settings, row)
+    body = api.get("/v1/users/4712").json()
+    assert (body["likely_segment"], body["likely_name"], body["likely_probability"]) == ("s2", "Segment 2", 0.64)
+
+
 def test_an_unknown_customer_is_a_problem_that_says_why(api: TestClient) -> None:
     assert "no event of hers" in problem(api.get("/v1/users/nobody"), 404)
 
