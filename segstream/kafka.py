@@ -13,6 +13,8 @@ from schemas import topics
 from schemas.settings import Settings
 from schemas.topics import Topic
 from segstream.outcome import No
+from stream_app import logends
+from stream_app.logends import Place
 
 TIMEOUT: Final = 5.0
 
@@ -120,16 +122,7 @@ def producer(settings: Settings, **more: Any) -> Producer:
 
 def consumer(settings: Settings, group: str) -> Consumer:
     """A consumer that commits nothing by itself."""
-    return Consumer(
-        {
-            "bootstrap.servers": settings.kafka,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 20,
-            "log_level": 2,
-        }
-    )
+    return logends.reader(settings.kafka, group)
 
 
 def read(settings: Settings, name: str, group: str | None = None) -> Iterator[Message]:
@@ -168,19 +161,23 @@ def read(settings: Settings, name: str, group: str | None = None) -> Iterator[Me
 
 
 def lag(settings: Settings) -> dict[str, int | None]:
-    """Records of each source partition that the workers have not committed; None where none was ever committed."""
+    """Records of each source partition that the workers have not committed; None where none was ever committed.
+
+    Raises No where a topic ends before what is committed: it was deleted and created anew.
+    """
     counts = require(settings, *(topic.name for topic in topics.INPUTS))
     client = consumer(settings, settings.app_id)
-    found: dict[str, int | None] = {}
+    found: dict[Place, int | None] = {}
     try:
         parts = [TopicPartition(t.name, p) for t in topics.INPUTS for p in range(counts[t.name])]
-        for part in client.committed(parts, timeout=TIMEOUT):
-            low, high = client.get_watermark_offsets(part, timeout=TIMEOUT)
-            name = f"{part.topic}-{part.partition}"
-            if part.offset >= 0:
-                found[name] = high - part.offset
-            else:
-                found[name] = 0 if high == low else None
+        committed = {(part.topic, part.partition): part.offset for part in client.committed(parts, timeout=TIMEOUT)}
+        high = logends.ends(client, committed.keys(), TIMEOUT)
+        for place, offset in committed.items():
+            if offset > high[place]:
+                raise No(f"{place[0]}-{place[1]} ends at {high[place]}, {offset} is committed: {logends.RECREATED}")
+            found[place] = high[place] - offset if offset >= 0 else None if high[place] else 0
+        behind = {place: committed[place] for place, records in found.items() if records}
+        found |= dict.fromkeys(logends.without_records(client, behind, high, TIMEOUT) if behind else (), 0)
     finally:
         client.close()
-    return found
+    return {f"{topic}-{partition}": records for (topic, partition), records in found.items()}

@@ -33,6 +33,7 @@ from stream_app.fastlane.batches import Record
 from stream_app.fastlane.table import ChunkTable, ChunkTables, PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 from stream_app.health import Condition, Progress, Verdict, judge
+from stream_app.logends import RECREATED
 from stream_app.metrics import Metrics
 from stream_app.outbox import Group, Outbox, Piece
 from stream_app.projection import Projection
@@ -58,6 +59,10 @@ class NoInstanceId(ValueError):
 
 class Hole(RuntimeError):
     """Records were skipped between two chunks: stop before anything behind them is acknowledged."""
+
+
+class Recreated(RuntimeError):
+    """A source topic is not the one that customers remember."""
 
 
 class Worker:
@@ -290,6 +295,10 @@ class Worker:
         source = Position(_SLOTS[tp.topic], tp.topic, partition, -1)
         now = self.clock()
         work = fold(message.value, source, self._customers[partition], self.model, rfc3339(now))
+        if work.fence >= consumer.highwater(tp):
+            raise Recreated(
+                f"{tp.topic}-{partition} ends at {consumer.highwater(tp)}, offset {work.fence} was applied: {RECREATED}"
+            )
         alerts = self.drift.observe(work.distances, work.event_time, partition, now) if work.distances else []
         extra = []
         for alert in alerts:
@@ -351,7 +360,7 @@ class Worker:
             if tp.topic in _SLOTS:
                 progress = self._progress.setdefault(tp, Progress(consumer.sought.get(tp, 0), now))
                 progress.end = ends.get(tp) or 0
-                if not progress.lag:
+                if not progress.lag or consumer.is_exhausted(tp, progress.acknowledged):
                     progress.moved_at = now
         state = self.watch.state
         return Condition(

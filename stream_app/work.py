@@ -42,6 +42,8 @@ class Work:
     events: int = 0
     repeated: int = 0
     """Events below the fence: applied before."""
+    fence: int = -1
+    """The highest offset that one of those customers remembers of this source."""
     rescored: int = 0
     """Customers moved to another model."""
     changes: list[SegmentChanged] = field(default_factory=list)
@@ -70,6 +72,7 @@ def fold(
         customer = look(key) if key is not None else None
         if customer is not None and offset <= customer.applied[slot]:
             work.repeated += 1
+            work.fence = max(work.fence, customer.applied[slot])
             continue
         position = Position(slot, topic, partition, offset)
         try:

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 import redis
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
 from schemas import topics
 from schemas.changes import SegmentChanged
@@ -194,6 +194,13 @@ class Installation:
             if number % 200 == 0:
                 client.poll(0)
         assert client.flush(60) == 0
+
+    def commit(self, offsets: dict[tuple[str, int], int]) -> None:
+        """Commit offsets for the workers, none of whom may run."""
+        client = kafka.consumer(self.settings, self.settings.app_id)
+        parts = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        client.commit(offsets=parts, asynchronous=False)
+        client.close()
 
     def caught_up(self, deadline: float = 90.0) -> None:
         verify.caught_up(self.settings, deadline)

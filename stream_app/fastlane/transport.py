@@ -15,6 +15,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from stream_app.fastlane.leaving import leave
+
 MAX_CHUNK: Final = 250
 """Records per chunk: with 50 us of work per record the event loop is held for 12 ms."""
 MAX_CHUNK_BYTES: Final = 1024 * 1024
@@ -59,6 +61,22 @@ class ChunkMessage(ConsumerMessage):
     done = False
 
 
+class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's thread of the aiokafka consumer, which leaves the group in bounded time."""
+
+    async def on_thread_stop(self) -> None:
+        """Take no more calls, then leave."""
+        await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
+        if self._consumer is not None:
+            await leave(self._consumer)
+
+    def position_now(self, tp: TP) -> int:
+        """Where the next fetch begins, -1 where that is not known; asks nobody."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment
+        state = assignment.state_value(tp) if assignment is not None else None
+        return state.position if state is not None and state.has_valid_position else -1
+
+
 class ChunkConsumer(driver.Consumer):
     """Faust's consumer, with `getmany` yielding chunks.
 
@@ -89,9 +107,16 @@ class ChunkConsumer(driver.Consumer):
         self._room = asyncio.Event()
         super().__init__(*args, **kwargs)
 
+    def _new_consumer_thread(self) -> ChunkConsumerThread:
+        return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
     def is_current(self, message: ChunkMessage) -> bool:
         """Whether the chunk may be worked on: nothing was revoked or sought since it was fetched."""
         return message.epoch == self.epoch and self.flow_active
+
+    def is_exhausted(self, tp: TP, acknowledged: int) -> bool:
+        """Whether all that the log holds is acknowledged: behind its last record there may be markers of transactions."""
+        return acknowledged == self._next.get(tp) and self._thread.position_now(tp) >= self.highwater(tp)
 
     def ack(self, message: Any) -> bool:
         """Mark a chunk's offsets as committable, if its work and that of all chunks before it is done."""
@@ -158,7 +183,7 @@ class ChunkConsumer(driver.Consumer):
             await super().perform_seek()
             sources = [tp for tp in self.assignment() if self.app.topics.acks_enabled_for(tp.topic)]
             if sources:
-                start = self._starts(await self.earliest_offsets(*sources))
+                start = self._starts(await self.earliest_offsets(*sources), await self.highwaters(*sources))
                 await super().seek_wait(start)
                 if self._revoked or self.epoch != epoch:
                     return
@@ -170,17 +195,29 @@ class ChunkConsumer(driver.Consumer):
         finally:
             self._settled.set()
 
-    def _starts(self, earliest: Mapping[TP, int | None]) -> dict[TP, int]:
+    def _starts(self, earliest: Mapping[TP, int | None], ends: Mapping[TP, int]) -> dict[TP, int]:
         start = {}
-        for tp, first in earliest.items():
-            committed, first = self._committed_offset.get(tp), first or 0
-            if committed is not None and committed < first:
-                self.expired += first - committed
+        for tp, found in earliest.items():
+            # What is committed is taken from where Faust keeps an offset of zero apart from none.
+            committed, first = self._read_offset.get(tp), found or 0
+            if committed is not None and committed > ends[tp]:
                 self.log.error(
-                    "%r: records %d to %d were deleted by retention before they were read", tp, committed, first - 1
+                    "%s-%d was deleted and created anew: %d is committed, its log ends at %d; read from its beginning",
+                    *(tp.topic, tp.partition, committed, ends[tp]),
                 )
+                committed = self._committed_offset[tp] = None
+            if committed is not None:
+                self._count_expired(tp, committed, first)
             start[tp] = max(first, committed or 0)
         return start
+
+    def _count_expired(self, tp: TP, begin: int, first: int) -> None:
+        if first > begin:
+            self.expired += first - begin
+            self.log.error(
+                "%s-%d: records %d to %d were deleted by retention before they were read",
+                *(tp.topic, tp.partition, begin, first - 1),
+            )
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Seek changelog partitions for recovery."""
@@ -207,9 +244,14 @@ class ChunkConsumer(driver.Consumer):
         left = list(records.items())
         while left:
             tp, fetched = left[0]
-            if self._is_doubtful(tp, fetched):
+            gap = self._missing(tp, fetched)
+            if gap is not None and self._gaps.get(tp) != gap:
+                self._gaps[tp] = gap
                 await self._rewind([tp])
                 fetched = []
+            elif gap is not None:
+                first = (await self.earliest_offsets(tp))[tp]
+                self._count_expired(tp, gap[0], min(first, gap[1]))
             for part in chunks(fetched):
                 current = (self._fetch_epoch, self.app.consumer_generation_id)
                 if not self.flow_active or not self._settled.is_set() or current != fetch:
@@ -221,22 +263,15 @@ class ChunkConsumer(driver.Consumer):
                 yield tp, self._chunk(tp, part)
             left.pop(0)
 
-    def _is_doubtful(self, tp: TP, fetched: list[Any]) -> bool:
-        """Whether records seem to be missing before these: a gap is believed when reading again shows the same one.
+    def _missing(self, tp: TP, fetched: list[Any]) -> tuple[int, int] | None:
+        """Where records seem to be missing before these: a gap is believed when reading again shows the same one.
 
-        Transactions leave such gaps in a log; a fetch that went astray would leave them too.
+        Transactions and retention leave such gaps in a log; a fetch that went astray would leave them too.
         """
-        begin = self._next.get(tp)
-        gap = (begin, fetched[0].offset)
-        if (
-            begin is None
-            or gap[1] <= begin
-            or not self.app.topics.acks_enabled_for(tp.topic)
-            or self._gaps.get(tp) == gap
-        ):
-            return False
-        self._gaps[tp] = gap
-        return True
+        begin, first = self._next.get(tp), fetched[0].offset
+        if begin is None or first <= begin or not self.app.topics.acks_enabled_for(tp.topic):
+            return None
+        return begin, first
 
     def _chunk(self, tp: TP, records: Sequence[Any]) -> ChunkMessage:
         last = records[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,9 +34,9 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 
 
 @pytest.fixture
-def log(kafka: Kafka) -> Log:
+def log(kafka: Kafka, tmp_path: Path) -> Log:
     """The log of one test."""
-    return Log(kafka.bootstrap)
+    return Log(kafka.bootstrap, tmp_path)
 
 
 Members = Callable[..., Member]

@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import faust
@@ -15,6 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from faust.types import TP
 
+from stream_app import stacks
 from stream_app.fastlane import fetching
 from stream_app.fastlane.table import ChunkTable, ChunkTables, PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
@@ -37,6 +39,7 @@ class Log:
     """Topics of one test on a shared broker, and what is in them."""
 
     bootstrap: str
+    directory: Path
     name: str = field(default_factory=lambda: f"t{next(_numbers)}")
 
     def __post_init__(self) -> None:
@@ -174,16 +177,21 @@ class Member:
 
     def start(self) -> Member:
         """Start it and wait until it is a member whose positions are set."""
-        self._thread.start()
-        wait_for(lambda: self._alive() and self._started.is_set() and self._is_ready(), f"{self.name} is ready", 60)
+        self.begin()
+        wait_for(lambda: self._alive() and self.is_ready, f"{self.name} is ready", 60)
         return self
+
+    def begin(self) -> None:
+        """Start it, and wait only until it runs."""
+        self._thread.start()
+        wait_for(lambda: self._alive() and self._started.is_set(), f"{self.name} runs", 60)
 
     def stop(self) -> Member:
         """Stop in good order: commit what is acknowledged and leave the group."""
         if self._thread.is_alive():
             self.soon(self._asked_to_stop.set)
             self._thread.join(60)
-            assert not self._thread.is_alive(), f"{self.name} does not end"
+            assert not self._thread.is_alive(), f"{self.name} does not end:\n{self._stacks()}"
         return self
 
     def call(self, coroutine: Coroutine[Any, Any, Any], timeout: float = 60) -> Any:
@@ -199,6 +207,11 @@ class Member:
         return self.app.consumer  # type: ignore[return-value]
 
     @property
+    def in_flight(self) -> int:
+        """Chunks handed out and not acknowledged."""
+        return len(self.consumer._in_flight)
+
+    @property
     def assigned(self) -> set[TP]:
         """The source partitions that it works on now."""
         return {tp for tp in self.consumer.assignment() if tp.topic in self.topics}
@@ -208,13 +221,24 @@ class Member:
         """The offsets worked on, by partition, in the order of the work."""
         return offsets(self.done)
 
+    def _stacks(self) -> str:
+        thread = self.consumer._thread
+        return stacks.describe([self._loop, *([thread.thread_loop] if thread else [])])
+
     def _alive(self) -> bool:
         if self.failure is not None:
             raise self.failure
         return self._thread.is_alive()
 
-    def _is_ready(self) -> bool:
-        return not self.app.rebalancing and bool(self.consumer._next) and self.consumer.flow_active
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is a member whose positions are set."""
+        return (
+            self._started.is_set()
+            and not self.app.rebalancing
+            and bool(self.consumer._next)
+            and self.consumer.flow_active
+        )
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -245,6 +269,7 @@ class Member:
             autodiscover=False,
             store="memory://",
             web_enabled=False,
+            datadir=str(self.log.directory / self.group),
             topic_partitions=self._partitions,
             topic_allow_declare=False,
             topic_disable_leader=True,

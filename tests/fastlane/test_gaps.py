@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import Producer
 from faust.types import TP
 
+from stream_app import logends
 from tests.fastlane.conftest import Members
 from tests.fastlane.lane import Log, Member, count, rows
 from tests.waiting import wait_for
@@ -28,11 +29,13 @@ def note_rewinds(one: Member) -> list[list[TP]]:
     return rewinds
 
 
-def transact(log: Log, client: Producer, topic: str, values: Iterable[bytes], commit: bool) -> None:
-    """One transaction over the three partitions; its records are in the log whether it is committed or aborted."""
+def transact(
+    log: Log, client: Producer, topic: str, values: Iterable[bytes], commit: bool, partitions: int = 3
+) -> None:
+    """One transaction over the partitions; its records are in the log whether it is committed or aborted."""
     client.begin_transaction()
     for number, value in enumerate(values):
-        client.produce(topic, value, partition=number % 3)
+        client.produce(topic, value, partition=number % partitions)
     assert client.flush(30) == 0
     if commit:
         client.commit_transaction(30)
@@ -63,6 +66,25 @@ def test_transactions_leave_gaps_and_every_record_comes_once(log: Log, member: M
     transact(log, client, topic, [b"last"] * 3, commit=True)
     wait_for(lambda: count(two.done) >= sent + 3, "the successor goes on behind the markers")
     assert rows(two.done) == log.read(topic)
+
+
+def test_behind_the_last_record_of_a_transaction_nothing_waits(log: Log, member: Members) -> None:
+    topic = log.create("orders", 1)
+    client = log.producer(transactional_id=log.name)
+    client.init_transactions(30)
+    one = member(topic, partitions=1).start()
+    transact(log, client, topic, [b"one"], commit=True, partitions=1)
+    tp, place = TP(topic, 0), (topic, 0)
+    wait_for(lambda: log.committed(one.group, topic, partitions=1) == {tp: 1}, "the record is committed")
+    ends = logends.reader(log.bootstrap, "ends")
+    try:
+        assert logends.ends(ends, {place}, 10) == {place: 2}, "behind it lies the marker"
+        assert logends.without_records(ends, {place: 1}, {place: 2}, 10) == {place}
+        assert logends.without_records(ends, {place: 0}, {place: 2}, 10) == set()
+    finally:
+        ends.close()
+    wait_for(lambda: one.consumer.is_exhausted(tp, 1), "the member knows it too")
+    assert not one.consumer.is_exhausted(tp, 0)
 
 
 def test_a_compacted_log_is_read_over_its_gaps(log: Log, member: Members) -> None:

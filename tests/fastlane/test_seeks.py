@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -199,3 +200,60 @@ def test_what_retention_has_deleted_unread_is_counted_and_the_work_goes_on(log: 
     expected = log.read(topic)
     expected[TP(topic, 1)] = expected[TP(topic, 1)][10:]
     assert rows(one.done) == expected
+
+
+def test_what_retention_has_deleted_is_counted_also_where_offset_zero_is_committed(log: Log, member: Members) -> None:
+    topic = log.create("orders", 1)
+    log.produce(topic, (b"%d" % n for n in range(100)), 1)
+    one = member(topic, partitions=1)
+    log.commit(one.group, {TP(topic, 0): 0})
+    log.delete_before({TP(topic, 0): 30})
+    one.start()
+    wait_for(lambda: count(one.done) >= 70, "what is left is delivered")
+    assert one.consumer.expired == 30
+    assert rows(one.done) == log.read(topic, partitions=1)
+
+
+def test_what_retention_deletes_before_a_member_at_work_has_read_it_is_counted(log: Log, member: Members) -> None:
+    topic = log.create("orders", 1)
+    log.produce(topic, [b"first"], 1)
+    opened = threading.Event()
+
+    async def held(member: Member, message: ChunkMessage) -> bool:
+        while not opened.is_set():
+            await asyncio.sleep(0.005)
+        return True
+
+    one = member(topic, partitions=1, work=held).start()
+    wait_for(lambda: one.in_flight == 1, "the first is worked on")
+    fetch, fetching = one.consumer._wait_next_records, threading.Event()
+
+    async def held_too(timeout: float) -> Any:
+        if not fetching.is_set():
+            fetching.set()
+            while not opened.is_set():
+                await asyncio.sleep(0.005)
+            await one.consumer._rewind([TP(topic, 0)])  # whatever was fetched in the background is fetched again
+        return await fetch(timeout)
+
+    one.consumer._wait_next_records = held_too  # type: ignore[method-assign]
+    wait_for(fetching.is_set, "the next fetch waits")
+    log.produce(topic, (b"%d" % n for n in range(99)), 1)
+    log.delete_before({TP(topic, 0): 40})
+    opened.set()
+    wait_for(lambda: count(one.done) >= 61, "what is left is delivered")
+    assert one.consumer.expired == 39
+    assert [row.offset for row in rows(one.done)[TP(topic, 0)]] == [0, *range(40, 100)]
+
+
+def test_a_topic_that_was_deleted_and_created_anew_is_read_from_its_beginning_and_committed(
+    log: Log, member: Members
+) -> None:
+    topic = log.create("orders", 1)
+    log.produce(topic, (b"%d" % n for n in range(10)), 1)
+    one = member(topic, partitions=1)
+    log.commit(one.group, {TP(topic, 0): 1000})
+    one.start()
+    wait_for(lambda: count(one.done) >= 10, "everything is delivered")
+    wait_for(lambda: log.committed(one.group, topic, partitions=1) == {TP(topic, 0): 10}, "and committed")
+    assert one.consumer.expired == 0

@@ -14,8 +14,10 @@ from typing import Any
 import aiokafka
 import faust
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import consumer as aiokafka_consumer
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import IllegalStateError
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -55,6 +57,11 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     # what it calls
     (driver.Consumer._wait_next_records, ["self", "timeout"]),
     (driver.Consumer.commit, ["self", "topics", "start_new_transaction"]),
+    (driver.Consumer.highwaters, ["self", "partitions"]),
+    (driver.Consumer._new_consumer_thread, ["self"]),
+    (driver.AIOKafkaConsumerThread.on_thread_stop, ["self"]),
+    (GroupCoordinator.reset_generation, ["self"]),
+    (GroupCoordinator._send_req, ["self", "request"]),
     (driver.Consumer.maybe_wait_for_commit_to_finish, ["self"]),
     (driver.Consumer.earliest_offsets, ["self", "partitions"]),
     (driver.Consumer.assignment, ["self"]),
@@ -97,6 +104,11 @@ CALLERS: list[tuple[Callable[..., Any], list[str]]] = [
     (ConsumerMessage.on_final_ack, ["ack"]),
     (driver.AIOKafkaConsumerThread._seek_wait, ["seek", "_read_offset", "position"]),
     (driver.Producer._new_producer, ["_settings_extra"]),
+    (faust_consumer.Consumer.perform_seek, ["_read_offset", "_committed_offset"]),
+    (aiokafka.AIOKafkaConsumer.stop, ["_coordinator.close"]),
+    (GroupCoordinator.close, ["_coordination_task.done()", "_maybe_leave_group"]),
+    (GroupCoordinator.ensure_active_group, ["_performed_join_prepare", "_do_rejoin_group"]),
+    (AIOKafkaClient.send, ["self._conns[(node_id, group)]"]),
     (base.Transport.create_consumer, ["Consumer"]),
     (base.Transport.create_producer, ["Producer"]),
     (App.transport.fget, ["_transport"]),  # type: ignore[attr-defined]
