@@ -15,7 +15,7 @@ import ibis.expr.datatypes as dt
 from ibis.expr.types import BooleanValue, IntegerValue, StringValue, Value
 
 from batch_trainer.source import WarehouseError
-from schemas.events import EARLIEST, LATEST, MAX_ID, MAX_TEXT, SEPARATOR
+from schemas.events import EARLIEST, LATEST, MAX_ID, MAX_TEXT
 from schemas.money import MAX_MINOR
 
 _MAX_QUANTITY: Final = 1e9
@@ -135,8 +135,8 @@ class Canon:
         return unix_micros(moment)
 
     def label(self, value: Value) -> StringValue:
-        """A brand, category or trait: cut to length, the separator of labels read as a space; empty and absent are the same."""
-        return self.text(value).replace(SEPARATOR, " ").substr(0, MAX_TEXT).nullif("")
+        """A brand, category or trait: cut to length; empty and absent are the same."""
+        return self.text(value).substr(0, MAX_TEXT).nullif("")
 
     def age(self, value: Value) -> IntegerValue:
         """Whole years from 0 to 150, NULL for anything else."""

@@ -9,7 +9,7 @@ import msgspec
 from schemas import topics
 from schemas.profile import Profile
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _NOWHERE: Final = -1
 
 

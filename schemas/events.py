@@ -16,8 +16,6 @@ MAX_LINES: Final = 2000
 """The most product lines we accept in one order."""
 MAX_TEXT: Final = 200
 """Longer brands, categories and traits are cut to this many characters."""
-SEPARATOR: Final = "\x1f"
-"""Stands between the labels we keep; within a label it is read as a space."""
 MAX_BYTES: Final = 1_000_000
 """The largest message we read, in bytes."""
 EARLIEST: Final = 0
@@ -250,12 +248,7 @@ def _minor(field: str, value: int | float | str) -> int:
 
 
 def _labels(found: list[_Text]) -> tuple[str | None, ...]:
-    return tuple(
-        [
-            label if label.__class__ is str and 0 < len(label) <= MAX_TEXT and SEPARATOR not in label else _text(label)
-            for label in found
-        ]
-    )
+    return tuple([label if label.__class__ is str and 0 < len(label) <= MAX_TEXT else _text(label) for label in found])
 
 
 def _cost(value: bytes) -> int:
@@ -287,8 +280,6 @@ def _text(value: str | int | float | bool | None) -> str | None:
     if value is None:
         return None
     text = value if type(value) is str else str(value)
-    if SEPARATOR in text:
-        text = text.replace(SEPARATOR, " ")
     return text[:MAX_TEXT] or None
 
 

@@ -1,7 +1,6 @@
 """Product lines as numbers: a customer's brands and categories are written down once, and each line names its two by their places.
 
-The labels are one text, each behind a separator and counted from 1; place 0 is 'not known'. To see whether a label is there, and at which
-place, is a search in that text.
+The labels have places, counted from 1; place 0 is 'not known'.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
-
-from schemas.events import SEPARATOR
 
 MAX_LABELS: Final = 1000
 """Different brands (and categories) of one customer that are told apart; any more count as not known."""
@@ -26,7 +23,8 @@ _Choice = TypeVar("_Choice")
 class Labels(msgspec.Struct, array_like=True, gc=False):
     """How often each label was chosen, and which one most often; a tie goes to the one chosen last."""
 
-    text: str = ""
+    known: list[str] = []
+    """The labels by their places; the first one has place 1."""
     counts: list[int] = msgspec.field(default_factory=lambda: [0])
     """Of each place: how often it was chosen."""
     favourite: int = 0
@@ -39,21 +37,19 @@ class Labels(msgspec.Struct, array_like=True, gc=False):
         >>> labels.choose(["Jeans", "Socks", "Jeans"], True), labels.name(labels.favourite)
         ([1, 2, 1], 'Jeans')
         """
-        text, counts, favourite = self.text, self.counts, self.favourite
+        labels, counts, favourite = self.known, self.counts, self.favourite
         places = []
         for label in wanted:
             if label is None:
                 place = 0
+            elif label in labels:
+                place = labels.index(label) + 1
+            elif len(counts) <= MAX_LABELS:
+                place = len(counts)
+                labels.append(label)
+                counts.append(0)
             else:
-                at = text.find(f"{SEPARATOR}{label}{SEPARATOR}")
-                if at >= 0:
-                    place = text.count(SEPARATOR, 0, at + 1)
-                elif len(counts) <= MAX_LABELS:
-                    place = len(counts)
-                    self.text = text = f"{text or SEPARATOR}{label}{SEPARATOR}"
-                    counts.append(0)
-                else:
-                    place = 0
+                place = 0
             times = counts[place] = counts[place] + 1
             if favourite != SOUGHT and times >= counts[favourite]:
                 favourite = place
@@ -61,17 +57,13 @@ class Labels(msgspec.Struct, array_like=True, gc=False):
         self.favourite = favourite if newest or not places else SOUGHT
         return places
 
-    def known(self) -> int:
-        """How many different known labels there are."""
-        return len(self.counts) - 1
-
     def name(self, place: int) -> str | None:
         """The label at a place."""
-        return self.text.split(SEPARATOR)[place] if place else None
+        return self.names()[place]
 
     def names(self) -> list[str | None]:
         """The labels by their places."""
-        return [None, *self.text.split(SEPARATOR)[1:-1]]
+        return [None, *self.known]
 
     def leaders(self) -> list[int]:
         """The places chosen most often."""

@@ -179,7 +179,7 @@ class Model:
 
     def score(self, known: Countable) -> Assignment:
         """The nearest centroid of one customer."""
-        return self._assign(self._distances(known))
+        return Assignment(*self._assign(self._distances(known)))
 
     def assign(self, known: Countable, current: str | None) -> tuple[str, str, float, float]:
         """Segment id, id of the nearest centroid, margin and distance, given the segment she is in.
@@ -201,11 +201,11 @@ class Model:
         """Distance of one customer to every centroid, shape (k,), model units."""
         return [math.sqrt(d2) for d2 in self._distances(known)]
 
-    def _assign(self, d2: Sequence[float]) -> Assignment:
+    def _assign(self, d2: Sequence[float]) -> tuple[int, float, float]:
         best = min(d2)
         nearest = d2.index(best)  # the first of equals
         margin = min([(d2[i] - best) / gap for i, gap in self._others[nearest]], default=0.0)
-        return Assignment(nearest, margin, math.sqrt(best))
+        return nearest, margin, math.sqrt(best)
 
     def project_many(self, rows: Sequence[Facts]) -> npt.NDArray[np.float64]:
         """The customers' places in model space, shape (n, d)."""

@@ -98,7 +98,7 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
     @property
     def categories(self) -> int:
         """How many different known categories were chosen."""
-        return self.category_labels.known()
+        return len(self.category_labels.known)
 
     @property
     def age(self) -> int | None:

@@ -341,9 +341,7 @@ class Worker:
                 self.metrics.changes.labels(change.cause).inc()
             for letter in work.dead_letters:
                 self.metrics.dead_letters.labels(letter.error).inc()
-                _log.warning(
-                    "dead letter", source=list(letter.source[1:]), error=letter.error, reason=letter.message[:200]
-                )
+                _log.warning("dead letter", source=str(letter.source), error=letter.error, reason=letter.message[:200])
 
     def die(self, error: BaseException | None) -> None:
         """End the process before anything is acknowledged that was not done; a supervisor starts it again."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from schemas.changes import Cause, SegmentChanged
 from schemas.customer import Customer
@@ -15,7 +17,7 @@ from schemas.times import rfc3339
 _WITHOUT_CONSEQUENCE: Final = (Effect.NOTHING, Effect.TOO_LATE)
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Where an event was read: the source's slot in the fence, topic, partition and offset."""
 
     slot: int
@@ -23,8 +25,16 @@ class Position(NamedTuple):
     partition: int
     offset: int
 
+    def __str__(self) -> str:
+        """The event as what it causes names it.
 
-class Step(NamedTuple):
+        >>> str(Position(0, "orders", 2, 17))
+        'orders:2:17'
+        """
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
     """What an event did: its effect on the profile, the changes of segment (none, one, or two when a new model came first)."""
 
     effect: Effect
@@ -50,8 +60,7 @@ def step(customer: Customer, event: Event, position: Position, model: Model | No
     if model is None or (effect in _WITHOUT_CONSEQUENCE and customer.segment is not None):
         return Step(effect, before, None)
     cause: Cause = "bootstrap" if event.replay else "correction" if effect is Effect.CORRECTED else "behaviour"
-    caused_by = f"{position.topic}:{position.partition}:{position.offset}"
-    change, distance = _decide(customer, event.user_id, model, cause, caused_by, event.at, decided_at)
+    change, distance = _decide(customer, event.user_id, model, cause, position, event.at, decided_at)
     if change is not None:
         before = (*before, change)
     return Step(effect, before, None if event.replay else distance)
@@ -74,7 +83,7 @@ def _decide(
     user_id: str,
     model: Model,
     cause: Cause,
-    caused_by: str,
+    caused_by: str | Position,
     event_time: int,
     decided_at: str,
     *,
@@ -101,7 +110,7 @@ def _decide(
             to_segment=segment,
             to_name=model.names[segment],
             cause=cause,
-            caused_by=caused_by,
+            caused_by=str(caused_by),
             model_id=model.id,
             feature_spec=model.spec.name,
             margin=margin,

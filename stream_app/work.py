@@ -64,7 +64,7 @@ def fold(
     Raises schemas.customer.UnreadableState where a customer's record cannot be read.
     """
     work = Work(partition=source.partition, events=len(records), produced_at=records[-1].timestamp)
-    slot, topic, partition, _ = source
+    slot, topic, partition = source.slot, source.topic, source.partition
     look, changes, distances = customers.look, work.changes, work.distances
     latest = 0
     for record in records:

@@ -174,7 +174,7 @@ def test_a_customer_of_more_labels_than_are_told_apart_counts_the_rest_as_not_kn
             profile,
             decode(b"u1", event("Order Completed", f"2026-02-0{n + 1}T00:00:00Z", order_id=f"x{n}", products=products)),
         )
-    assert profile.brand_labels.known() == MAX_LABELS
+    assert len(profile.brand_labels.known) == MAX_LABELS
     assert facts(profile).items == facts(folded(batch)).items + 1500
     customer = Customer(profile=profile)
     assert from_bytes(to_bytes(customer)) == customer

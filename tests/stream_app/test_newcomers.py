@@ -63,7 +63,11 @@ def test_the_projection_follows_the_traits_and_the_model_and_ends_with_the_first
     young = membership("7", customer, one, "")
     assert told(young) == one.likely(Facts(age=20))
     step(
-        customer, decode(b"7", signup(7, "2026-01-02T00:00:00Z", "identify", age=50)[2]), AT._replace(offset=6), one, ""
+        customer,
+        decode(b"7", signup(7, "2026-01-02T00:00:00Z", "identify", age=50)[2]),
+        msgspec.structs.replace(AT, offset=6),
+        one,
+        "",
     )
     older = membership("7", customer, one, "")
     assert told(older) == one.likely(Facts(age=50)) != told(young)
