@@ -29,7 +29,7 @@ demo: setup
 	$(BIN)/segstream demo $(ARGS)
 
 test: setup lint $(VENV)/.warehouses
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # Kill workers and broker under load, hold every run against the oracle: build/faults.json, build/faults.md.
 faults: setup

@@ -60,7 +60,8 @@ class Outbox:
         self._customers = customers
         self._on_stored = on_stored
         self._on_failure = on_failure
-        self._pending: list[Piece] = []
+        self._pending: dict[int, list[Piece]] = {}
+        """By partition."""
         self._ahead = 0
         self._in_flight = 0
         self._work = asyncio.Event()
@@ -75,7 +76,7 @@ class Outbox:
 
     async def submit(self, piece: Piece) -> None:
         """Take a piece of work over at once, then wait until there is room for another."""
-        self._pending.append(piece)
+        self._pending.setdefault(piece.work.partition, []).append(piece)
         self._in_flight += 1
         self._ahead += piece.size
         self._idle.clear()
@@ -98,23 +99,26 @@ class Outbox:
             while True:
                 await self._work.wait()
                 self._work.clear()
-                await self._store(self._close())
+                await self._store(await self._close())
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             self._on_failure(error)
 
-    def _close(self) -> Group:
-        """Everything pending. No event is folded meanwhile, so that the customers are as of the group's end."""
-        pieces, self._pending = self._pending, []
-        self._ahead = 0
-        self._room.set()
-        snapshots = {}
-        for partition in {piece.work.partition for piece in pieces}:
+    async def _close(self) -> Group:
+        """Everything pending. Partition by partition: the customers are as of the last piece taken, and the loop is not held for all."""
+        group = Group([], {})
+        for partition in list(self._pending):
+            pieces = self._pending.pop(partition)
             customers = self._customers(partition)
             if customers is not None and (closed := customers.close()):
-                snapshots[partition] = closed
-        return Group(pieces, snapshots)
+                group.snapshots[partition] = closed
+            group.pieces += pieces
+            self._ahead -= sum(piece.size for piece in pieces)
+            if self._ahead < AHEAD:
+                self._room.set()
+            await asyncio.sleep(0)
+        return group
 
     async def _store(self, group: Group) -> None:
         client = self._client()
