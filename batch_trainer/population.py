@@ -71,7 +71,7 @@ def look(warehouse: Warehouse, recipe: Recipe, most: int) -> Population:
         for name in wanted
         if any(need in missing for need in FEATURES[name].needs)
     }
-    sample = read(warehouse, people if size <= most else _sample(warehouse, people, most))
+    sample = read(warehouse, people if size <= most else scattered(warehouse, people, most))
     return Population(
         spec=available(recipe.spec, set(Facts.__struct_fields__) - missing.keys()),
         left_out=left_out,
@@ -83,7 +83,8 @@ def look(warehouse: Warehouse, recipe: Recipe, most: int) -> Population:
     )
 
 
-def _sample(warehouse: Warehouse, people: Table, most: int) -> Table:
+def scattered(warehouse: Warehouse, people: Table, most: int) -> Table:
+    """The `most` customers whose digests are the smallest: the same in every warehouse."""
     canon = Canon(warehouse.engine.kind)
     by = [canon.sortable(canon.digest(people.user_id)), canon.sortable(people.user_id)]
     return people.order_by(by).limit(most)

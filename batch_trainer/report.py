@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batch_trainer import page, segments
+from batch_trainer import flapping, page, segments
 from batch_trainer.choose import Choice
 from batch_trainer.gates import Gate
 from batch_trainer.identity import Identity
@@ -44,6 +44,7 @@ def content(
     learnt: Learnt,
     seed: int,
     published: Mapping[str, Any] | None,
+    calmed: flapping.Estimate,
     mapped: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The full report, ready for JSON."""
@@ -97,6 +98,7 @@ def content(
         "choice": msgspec.to_builtins(choice),
         "sse": {str(row.k): row.sse for row in choice.table},
         "whole": {"medians": segments.medians(artifact.spec, everyone), "top": segments.tops(artifact.spec, everyone)},
+        "hysteresis": flapping.document(calmed),
         "segments": described,
         "map": mapped,
         "newcomers": _newcomers(learnt),
@@ -143,6 +145,7 @@ def summary(training: Training, *, published: bool = False, report: Path | None 
         "sse",
         "segments",
         "gates",
+        "hysteresis",
     )
     return {name: full[name] for name in short} | {
         "left_out": full["features"]["left_out"],

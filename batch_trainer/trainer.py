@@ -13,7 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from batch_trainer import fit, identity, moments, names, newcomers, population, published, report, segments, selection
+from batch_trainer import (
+    fit,
+    flapping,
+    identity,
+    moments,
+    names,
+    newcomers,
+    population,
+    published,
+    report,
+    segments,
+    selection,
+)
 from batch_trainer.choose import Choice
 from batch_trainer.gates import Gate, failing, gates
 from batch_trainer.identity import Identity
@@ -66,8 +78,11 @@ def train(
     previous: Model | None = None,
     on_progress: Progress = lambda stage, share: None,
     fit_on: int = FIT_ON,
+    hysteresis: float | None = None,
 ) -> Training:
     """Train a model; `now` in microseconds, `k` fixes the number of segments, `previous` hands on its segment ids and names.
+
+    The hysteresis is estimated from the history of a sample of customers, unless one is given (model units; 0: none).
 
     Of more than `fit_on` customers a sample is learnt from and described; the projection is made from the moments of all, and the
     sizes of the segments count all, so that the memory needed does not grow with the number of customers.
@@ -77,6 +92,8 @@ def train(
     """
     if k is not None and k < 2:
         raise fit.TrainingError(f"{k} segments asked for; there must be at least 2")
+    if hysteresis is not None and not 0.0 <= hysteresis < math.inf:
+        raise fit.TrainingError(f"hysteresis {hysteresis} asked for; it must be 0 (none) or a distance in model units")
     start = recipe.seed if seed is None else seed
     on_progress("counting customers", 0.0)
     people = population.look(warehouse, recipe, fit_on)
@@ -144,6 +161,9 @@ def train(
         golden=_golden(model, people, labels),
         reference=_reference(model, people, columns),
     )
+    on_progress("replaying", 0.0)
+    calmed = flapping.estimate(flapping.replay(warehouse, model), hysteresis)
+    artifact = flapping.settled(artifact, calmed)
     everybody = None
     if not people.complete:
         on_progress("counting segments", 0.0)
@@ -174,6 +194,7 @@ def train(
         learnt=learnt,
         seed=start,
         published=published_numbers,
+        calmed=calmed,
         mapped=landscape(Model(artifact, identified), [people.rows[i] for i in matched]),
     )
     on_progress("done", 1.0)

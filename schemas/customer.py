@@ -32,10 +32,14 @@ class Customer(msgspec.Struct, array_like=True, gc=False):
     segment: str | None = None
     """The segment she is in (a stable id), None before the first decision."""
     nearest: str | None = None
-    """The segment of the nearest centroid; differs from `segment` only within the hysteresis."""
+    """The segment of the nearest centroid; differs from `segment` only where the margin is within the hysteresis."""
     margin: float = 0.0
     """Distance to the boundary of `nearest`, model units."""
     profile: Profile = msgspec.field(default_factory=Profile)
+    left: str | None = None
+    """The segment to which the way back is held, where she has left it by no more than the hysteresis."""
+    left_at: int = 0
+    """The revision at which she left it."""
 
 
 to_bytes: Final = msgspec.msgpack.Encoder().encode

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,6 +29,8 @@ PROSPECT: Final = "prospect"
 PROSPECT_NAME: Final = "Prospects"
 GUESS_OFF: Final = 1e-9
 """How far the guess at a golden row may be from the trainer's."""
+RETURN: Final = 5
+"""Events after a change of segment during which the way back may be held."""
 
 
 class RejectedModel(ValueError):
@@ -108,7 +110,9 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     categories: tuple[CategoryTerm, ...]
     centroids: tuple[tuple[float, ...], ...]
     hysteresis: float = 0.0
-    """A customer changes segment only when she is further than this beyond the boundary, model units."""
+    """A customer who is not further than this beyond a boundary may be held on her side of it, model units; 0: nobody is."""
+    holds: Literal["every", "returns"] = "every"
+    """Which ways over a boundary are held: every one, or only the way back to the segment that she has just left (within RETURN events)."""
     segments: tuple[Segment, ...]
     explained_variance: tuple[float, ...]
     golden: tuple[Golden, ...]
@@ -130,6 +134,17 @@ class Assignment(NamedTuple):
     distance: float
 
 
+class Decision(NamedTuple):
+    """What becomes of a customer: segment, nearest segment, margin and distance (model units)."""
+
+    segment: str
+    nearest: str
+    margin: float
+    distance: float
+    shallow: bool
+    """Whether she has just left her segment without being further than the hysteresis beyond its boundary."""
+
+
 class Model:
     """An artifact made ready for scoring. Immutable."""
 
@@ -140,6 +155,7 @@ class Model:
         self.segments = artifact.segments
         self.hysteresis = artifact.hysteresis
         self._newcomers = found if (found := artifact.newcomers) is not None and found.speaks else None
+        self._holds_every = artifact.holds == "every"
         self.names = {segment.id: segment.name for segment in artifact.segments} | {PROSPECT: PROSPECT_NAME}
         self.feature_names = tuple(
             dict.fromkeys([c.feature for c in artifact.spec.columns] + list(artifact.spec.profile))
@@ -182,20 +198,35 @@ class Model:
         return Assignment(*self._assign(self._distances(known)))
 
     def assign(self, known: Countable, current: str | None) -> tuple[str, str, float, float]:
-        """Segment id, id of the nearest centroid, margin and distance, given the segment she is in.
+        """Segment id, id of the nearest centroid, margin and distance, given the segment she is in."""
+        return self.decide(known, current, None)[:4]
 
-        With hysteresis h > 0 she leaves `current` only when she is further than h beyond the bisecting plane.
-        """
+    def decide(self, known: Countable, current: str | None, left: str | None) -> Decision:
+        """Where a customer belongs who is in `current` and has just left `left` (None: for neither)."""
         if not self.population(known):
-            return PROSPECT, PROSPECT, 0.0, 0.0
-        d2 = self._distances(known)
+            return Decision(PROSPECT, PROSPECT, 0.0, 0.0, False)
+        return self.settle(self._distances(known), current, left)
+
+    def squares(self, known: Countable) -> tuple[float, ...] | None:
+        """Squared distances to the centroids, shape (k,), for `settle`; None for a prospect."""
+        return self._distances(known) if self.population(known) else None
+
+    def settle(self, d2: Sequence[float], current: str | None, left: str | None) -> Decision:
+        """The decision on squared distances to the centroids.
+
+        With hysteresis h > 0 and `holds` "every" she leaves `current` only when she is further than h beyond the bisecting plane; with
+        "returns" that is asked only of the way back to `left`.
+        """
         nearest, margin, distance = self._assign(d2)
         nearest_id = self._ids[nearest]
+        shallow = False
         if self.hysteresis > 0.0 and current is not None and current != nearest_id:
             here = self._index.get(current)
             if here is not None and (d2[here] - d2[nearest]) / self._gaps[here][nearest] <= self.hysteresis:
-                return current, nearest_id, margin, distance
-        return nearest_id, nearest_id, margin, distance
+                if self._holds_every or left == nearest_id:
+                    return Decision(current, nearest_id, margin, distance, False)
+                shallow = True
+        return Decision(nearest_id, nearest_id, margin, distance, shallow)
 
     def distances(self, known: Countable) -> list[float]:
         """Distance of one customer to every centroid, shape (k,), model units."""

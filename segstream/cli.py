@@ -50,6 +50,12 @@ def train(
     as_of: Annotated[
         str, typer.Option("--as-of", help="Leave out what happened after this moment (RFC 3339); default: nothing.")
     ] = "",
+    hysteresis: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="How far over a boundary customers are held, model units; 0: not at all; default: estimated."
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the SQL that would be run, and run none of it.")
     ] = False,
@@ -67,7 +73,7 @@ def train(
             return
         done = training.train(
             Settings(), source, warehouse, recipe, pairs(param), k=k, publish=publish, force=force, directory=directory,
-            as_of=as_of, say=lambda text: err.print(text, soft_wrap=True),
+            as_of=as_of, hysteresis=hysteresis, say=lambda text: err.print(text, soft_wrap=True),
         )  # fmt: skip
         result.document = done.document
         result.code = 0 if done.accepted else NO
@@ -122,7 +128,7 @@ def verify(
             )
             out.print(
                 f"{verdict} {parity.customers} customers, {parity.feature_mismatches} feature mismatches, "
-                f"{parity.segment_mismatches} segment mismatches (model {parity.model_id})"
+                f"{parity.segment_mismatches} segment mismatches, {parity.held} held by the hysteresis (model {parity.model_id})"
             )
             for difference in parity.differences:
                 out.print(f"  {difference}", highlight=False)

@@ -13,7 +13,7 @@ from schemas.newcomer import Newcomers
 from schemas.settings import Settings
 from schemas.times import rfc3339
 from segstream import context
-from segstream.outcome import Json, No, Usage, err, out, outcome, pairs
+from segstream.outcome import NO, Json, No, Usage, err, out, outcome, pairs
 
 app = typer.Typer(help="The published models.", no_args_is_help=True)
 Reason = Annotated[str, typer.Option(help="Why; kept in the log.")]
@@ -69,6 +69,8 @@ def show(
             "rows": a.rows,
             "features": [c.feature for c in a.spec.columns],
             "explained_variance": list(a.explained_variance),
+            "hysteresis": a.hysteresis,
+            "holds": a.holds,
             "parent": a.parent,
             "segments": [{"id": s.id, "name": s.name, "size": s.size, "share": s.share} for s in a.segments],
             "newcomers": None if a.newcomers is None else _newcomers(a.newcomers),
@@ -102,6 +104,28 @@ def _load(settings: Settings, model_id: str) -> Any:
     if data is None:
         raise No(f"model {model_id or '(active)'} is not stored; `segstream models list` shows what is")
     return from_bytes(data, context.keyring(settings))
+
+
+@app.command()
+def flapping(
+    source: Annotated[str, typer.Option(help="Source file or shipped source of the history.")],
+    warehouse: Annotated[str, typer.Option(help="Warehouse URL.")],
+    model_id: Annotated[str, typer.Option("--model", help="Which model; default: the active one.")] = "",
+    hysteresis: Annotated[float | None, typer.Option(min=0, help="Look at this one; default: the model's own.")] = None,
+    customers: Annotated[int, typer.Option(min=1, help="Customers to replay, a sample by hash.")] = 10_000,
+    param: Annotated[list[str] | None, typer.Option(help="name=value for the source's SQL; may be repeated.")] = None,
+    json: Json = False,
+) -> None:
+    """How often customers go to and fro between segments, with the hysteresis and without; exit 1 if it does too little or too much."""
+    with outcome(json) as result:
+        from segstream import flapping as command
+
+        settings = Settings()
+        model = _load(settings, model_id or context.registry(settings).active() or "")
+        result.document = command.measure(model, source, warehouse, pairs(param), customers, hysteresis)
+        result.code = 0 if result.document["reached"] else NO
+        if not json:
+            command.show(result.document, out)
 
 
 @app.command()

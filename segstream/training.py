@@ -49,6 +49,7 @@ def train(
     directory: Path | None,
     say: Callable[[str], None],
     as_of: str = "",
+    hysteresis: float | None = None,
 ) -> Done:
     """Train, write the report and, where asked and allowed, publish.
 
@@ -64,7 +65,15 @@ def train(
             say(text)
 
     with open_warehouse(url, source, params, as_of=moment(as_of)) as warehouse:
-        training = fit(warehouse, chosen, now=context.now_micros(), k=k or None, previous=previous, on_progress=stage)
+        training = fit(
+            warehouse,
+            chosen,
+            now=context.now_micros(),
+            k=k or None,
+            previous=previous,
+            on_progress=stage,
+            hysteresis=hysteresis,
+        )
     report = write_report(training, directory or settings.home / "reports" / training.model_id)
     refusal = training.refusal()
     if publish:
@@ -145,6 +154,12 @@ def show(done: Done, out: Console) -> None:
     newcomers = report["newcomers"]
     out.print(
         f"newcomers {'guessed by their traits' if newcomers['speaks'] else 'not guessed at'}: {newcomers['reason']}"
+    )
+    calm = report["hysteresis"]
+    out.print(
+        f"hysteresis {calm['value']:.4g} ({calm['holds']}): {calm['reason']} "
+        f"({calm['without']['returns']} returns of {calm['without']['customers']} replayed customers without it)",
+        highlight=False,
     )
     for gate in report["gates"]:
         colour = {"holds": "green", "warns": "yellow", "fails": "red"}[gate["verdict"]]

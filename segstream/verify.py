@@ -10,7 +10,7 @@ from typing import Any, Final
 from schemas import topics
 from schemas.customer import Customer, from_bytes
 from schemas.features import Facts, facts
-from schemas.model import Model
+from schemas.model import PROSPECT, Model
 from schemas.settings import Settings
 from segstream import context
 from segstream.outcome import No
@@ -27,6 +27,8 @@ class Parity:
     customers: int = 0
     feature_mismatches: int = 0
     segment_mismatches: int = 0
+    held: int = 0
+    """Customers whom the hysteresis holds in another segment than the nearest: no mismatch."""
     differences: list[str] = field(default_factory=list)
 
     @property
@@ -115,8 +117,10 @@ def compare(model: Model, expected: Iterable[dict[str, Facts]], streamed: dict[s
 
 def _compare(parity: Parity, model: Model, expected: dict[str, Facts], streamed: dict[str, Customer]) -> None:
     parity.customers += len(expected)
-    segments = dict(zip(expected, model.assign_many(list(expected.values())), strict=True))
-    for user_id, wanted in expected.items():
+    rows = list(expected.values())
+    segments = model.assign_many(rows)
+    margins = model.score_many(rows)[1].tolist() if rows else []
+    for (user_id, wanted), segment, margin in zip(expected.items(), segments, margins, strict=True):
         customer = streamed.get(user_id)
         if customer is None:
             parity.feature_mismatches += 1
@@ -130,17 +134,20 @@ def _compare(parity: Parity, model: Model, expected: dict[str, Facts], streamed:
                 have, want = getattr(found, name), getattr(wanted, name)
                 if have != want:
                     parity.differs(f"customer {user_id}: {name} is {have!r} in the stream, {want!r} in the warehouse")
-        problem = _segment_problem(model, customer, segments[user_id])
+        problem = _segment_problem(model, customer, segment, margin)
         if problem:
             parity.segment_mismatches += 1
             parity.differs(f"customer {user_id}: {problem}")
+        elif customer.segment != customer.nearest:
+            parity.held += 1
 
 
-def _segment_problem(model: Model, customer: Customer, segment: str) -> str:
+def _segment_problem(model: Model, customer: Customer, segment: str, margin: float) -> str:
+    """What is wrong with a customer's segment; `segment` and `margin` are the nearest by the warehouse."""
     if customer.model_id != model.id:
         return f"was last decided by model {customer.model_id or '(none)'}, active is {model.id}"
     if customer.nearest != segment:
         return f"is nearest to {customer.nearest} in the stream, {segment} in the warehouse"
-    if customer.segment != customer.nearest and customer.margin > model.hysteresis:
-        return f"is kept in {customer.segment} although {segment} is nearer by {customer.margin:.3f}"
+    if customer.segment != segment and (margin > model.hysteresis or PROSPECT in (customer.segment, segment)):
+        return f"is held in {customer.segment} although {segment} is nearer by {margin:.3f}, more than {model.hysteresis:.3f}"
     return ""

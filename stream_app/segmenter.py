@@ -10,7 +10,7 @@ from schemas.changes import Cause, SegmentChanged
 from schemas.customer import Customer
 from schemas.events import Event
 from schemas.features import raw
-from schemas.model import Model
+from schemas.model import RETURN, Model
 from schemas.profile import Effect, update
 from schemas.times import rfc3339
 
@@ -72,6 +72,7 @@ def rescore(customer: Customer, user_id: str, model: Model, decided_at: str) -> 
     Segment ids are stable over models (the trainer settles identity), so that an equal id is no change.
     """
     customer.revision += 1
+    customer.left, customer.left_at = None, 0
     change, _ = _decide(
         customer, user_id, model, "model", f"model:{model.id}", customer.profile.event_time, decided_at, fresh=True
     )
@@ -91,7 +92,8 @@ def _decide(
 ) -> tuple[SegmentChanged | None, float | None]:
     known = customer.profile
     current = customer.segment
-    segment, nearest, margin, distance = model.assign(known, None if fresh else current)
+    left = customer.left if customer.left is not None and customer.revision <= customer.left_at + RETURN else None
+    segment, nearest, margin, distance, shallow = model.decide(known, None if fresh else current, left)
     customer.nearest = nearest
     customer.margin = margin
     customer.model_id = model.id
@@ -99,6 +101,7 @@ def _decide(
     if segment == current:
         return None, seen
     customer.segment = segment
+    customer.left, customer.left_at = (current, customer.revision) if shallow else (None, 0)
     customer.sequence += 1
     likely = model.likely(known)
     return (

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from sandbox.kafka import Kafka, broker
 from sandbox.redis import Redis
 from tests.installation import Installation
+
+# A law that holds must not fail because the machine is busy: timing lives in bench/.
+hypothesis.settings.register_profile("laws", deadline=None)
+hypothesis.settings.load_profile("laws")
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from schemas.features import (
@@ -30,7 +32,12 @@ def newcomers(lean: float = 0.0) -> Newcomers:
 
 
 def artifact(
-    spec: FeatureSpec = BEHAVIOUR, *, shift: float = 0.0, hysteresis: float = 0.0, guess: Newcomers | None = None
+    spec: FeatureSpec = BEHAVIOUR,
+    *,
+    shift: float = 0.0,
+    hysteresis: float = 0.0,
+    holds: Literal["every", "returns"] = "every",
+    guess: Newcomers | None = None,
 ) -> Artifact:
     """Three segments in two dimensions; `shift` moves everyone along the first, so that segments change."""
     numbers = tuple(
@@ -53,6 +60,7 @@ def artifact(
         categories=categories,
         centroids=((3.3, 7.9), (4.5, 9.7), (5.5, 11.0)),
         hysteresis=hysteresis,
+        holds=holds,
         segments=tuple(Segment(id=f"s{i}", name=f"Segment {i}", size=1, share=1 / 3) for i in (1, 2, 3)),
         explained_variance=(0.6, 0.3),
         golden=(),
@@ -65,10 +73,15 @@ def artifact(
 
 
 def model(
-    spec: FeatureSpec = BEHAVIOUR, *, shift: float = 0.0, hysteresis: float = 0.0, guess: Newcomers | None = None
+    spec: FeatureSpec = BEHAVIOUR,
+    *,
+    shift: float = 0.0,
+    hysteresis: float = 0.0,
+    holds: Literal["every", "returns"] = "every",
+    guess: Newcomers | None = None,
 ) -> Model:
     """The artifact ready for scoring."""
-    made = artifact(spec, shift=shift, hysteresis=hysteresis, guess=guess)
+    made = artifact(spec, shift=shift, hysteresis=hysteresis, holds=holds, guess=guess)
     return Model(made, model_id(made))
 
 

@@ -44,6 +44,17 @@ def test_a_customer_stays_only_within_the_hysteresis(row: Facts, current: str | 
     assert segment == nearest or (segment == current and margin <= one.hysteresis)
 
 
+@given(known, st.sampled_from(["s1", "s2", "s3"]), st.sampled_from(["s1", "s2", "s3", None]))
+def test_only_the_way_back_is_held_where_returns_are(row: Facts, current: str, left: str | None) -> None:
+    one = model(hysteresis=0.3, holds="returns")
+    segment, nearest, margin, _, shallow = one.decide(row, current, left)
+    held = one.decide(row, current, nearest)
+    assert nearest == model().assign(row, None)[0]
+    assert segment == (held.segment if nearest == left else nearest)
+    assert held.segment == nearest or (held.segment == current and margin <= one.hysteresis)
+    assert not shallow or model(hysteresis=0.3).assign(row, current)[0] == current != segment
+
+
 @given(known, st.sampled_from(["s1", "s2", "s3", None]))
 def test_without_hysteresis_the_segment_is_the_nearest(row: Facts, current: str | None) -> None:
     segment, nearest, _, _ = model().assign(row, current)

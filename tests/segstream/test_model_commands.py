@@ -80,3 +80,23 @@ def test_two_models_are_compared_on_golden_customers_and_on_a_warehouse(env: dic
     assert ask(env, "models", "diff", "m-unknown", first)[0] == 1
     assert ask(env, "models", "diff", first, "--source", str(source))[0] == 2
     assert ask(env, "models", "diff", first, "--picture", str(tmp_path / "moves.gif"))[0] == 2
+
+
+def test_flapping_is_told_with_and_without_the_hysteresis(env: dict[str, str], tmp_path: Path) -> None:
+    url, source = regulars(120).write(tmp_path / "shop")
+    where = ("--source", str(source), "--warehouse", url)
+    models = registry(env)
+    model_id, data = sealed()
+    models.publish(model_id, data, at=1, by="me")
+    code, found = ask(env, "models", "flapping", *where, "--hysteresis", "0.4")
+    assert code == (0 if found["reached"] else 1)
+    assert found["model_id"] == model_id
+    assert found["value"] == 0.4
+    assert found["without"]["returns"] >= found["with"]["returns"]
+    assert found["without"]["held"] == 0 < found["with"]["held"]
+    assert found["with"]["customers"] == 120
+    code, none = ask(env, "models", "flapping", *where, "--model", model_id, "--customers", "30")
+    assert none["value"] == 0.0, "the model's own"
+    assert none["without"] == none["with"]
+    assert none["with"]["customers"] == 30
+    assert code == (1 if none["without"]["returns"] else 0)
