@@ -39,6 +39,13 @@ class Settings(BaseSettings):
     session_timeout: float = Field(
         10.0, ge=1, le=300, description="Seconds after which Kafka takes a silent worker for dead."
     )
+    stall_timeout: float = Field(
+        60.0,
+        ge=2,
+        le=3600,
+        description="Seconds without progress, though there is something to do and Kafka answers, after which a worker ends "
+        "itself (70) to be started again.",
+    )
     standby_replicas: int = Field(
         0, ge=0, le=10, description="Workers that keep a warm copy of another's customers, for fast failover."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ app.add_typer(topic_commands.app, name="topics")
 app.add_typer(model_commands.app, name="models")
 app.add_typer(user_commands.app, name="users")
 app.add_typer(deadletter_commands.app, name="deadletters")
+app.add_typer(deadletter_commands.app, name="dlq", hidden=True)
 app.add_typer(configuration.app, name="config")
 app.add_typer(sandbox_app, name="sandbox")
 
@@ -135,13 +137,27 @@ def verify(
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    restarts: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Start it again when it fails, at most so many times in a row; 0: leave that to others."
+        ),
+    ] = 0,
+) -> None:
     """Run a worker until it is stopped; start more of them to share the partitions."""
     with outcome(False) as result:
+        settings = Settings()
+        if restarts:
+            from stream_app import logs
+            from stream_app.supervisor import supervise
+
+            logs.configure(settings.log_format, settings.log_level)
+            result.code = supervise([sys.executable, "-m", "segstream", "worker"], restarts)
+            return
         from segstream import context
         from stream_app.worker import run
 
-        settings = Settings()
         result.code = run(settings, context.keyring(settings))
 
 

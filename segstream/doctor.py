@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from schemas.settings import Settings
 from segstream import context
 from segstream.outcome import UNREACHABLE, explain
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: whether it is well, and what was seen or is to be done."""
-
-    name: str
-    ok: bool
-    detail: str
-    unreachable: bool = False
+from stream_app import preflight
+from stream_app.preflight import Finding
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -56,22 +47,8 @@ def _topics(settings: Settings) -> str:
     return "all there, as they should be"
 
 
-def _redis(settings: Settings) -> str:
-    context.redis_client(settings).ping()
-    return "answers"
-
-
 def _model(settings: Settings) -> str:
-    from schemas.model import from_bytes
-    from segstream.outcome import No
-
-    registry = context.registry(settings)
-    active = registry.active()
-    data = registry.load(active) if active else None
-    if data is None:
-        raise No("no model is active: `segstream train --publish`")
-    model = from_bytes(data, context.keyring(settings))
-    return f"{model.id}, recipe {model.artifact.recipe}, {len(model.segments)} segments, trained {model.artifact.trained_at}"
+    return preflight.active_model(settings, context.keyring(settings))
 
 
 def _workers(settings: Settings) -> str:
@@ -89,7 +66,7 @@ def _workers(settings: Settings) -> str:
 _CHECKS: Final[tuple[tuple[str, Callable[[Settings], str], str | None], ...]] = (
     ("kafka", _kafka, None),
     ("topics", _topics, "kafka"),
-    ("redis", _redis, None),
+    ("redis", preflight.redis_answers, None),
     ("model", _model, "redis"),
     ("workers", _workers, "topics"),
 )

@@ -26,7 +26,7 @@ err = Console(stderr=True)
 
 _CODES: Final = (
     (UNREACHABLE, {"WarehouseUnreachable", "KafkaUnreachable", "ServerUnavailable", "BusyLoadingError"}),
-    (NO, {"EmptyWarehouse", "TrainingError", "RegistryConflict", "RejectedModel", "WrongTopics", "No"}),
+    (NO, {"EmptyWarehouse", "TrainingError", "RegistryConflict", "RejectedModel", "WrongTopics", "NoModel", "No"}),
     (USAGE, {"WarehouseError", "Usage", "ValidationError", "SettingsError", "TOMLDecodeError", "NoInstanceId"}),
 )
 """Names of errors and what each means to the caller; the first match counts. By name, so that nothing heavy is imported."""

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -30,9 +31,10 @@ from stream_app.customers import AT_HAND, Customers
 from stream_app.drift import DriftMonitor
 from stream_app.fastlane import fetching, versions
 from stream_app.fastlane.batches import Record
+from stream_app.fastlane.lease import Lease, LeaseLost
 from stream_app.fastlane.table import ChunkTable, ChunkTables, PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
-from stream_app.health import Condition, Progress, Verdict, judge
+from stream_app.health import Condition, Progress, Verdict, judge, standing
 from stream_app.logends import RECREATED
 from stream_app.metrics import Metrics
 from stream_app.outbox import Group, Outbox, Piece
@@ -41,6 +43,7 @@ from stream_app.recovery import Restored
 from stream_app.segmenter import Position
 from stream_app.stores import opener
 from stream_app.sweep import Sweep
+from stream_app.watchdog import Watchdog
 from stream_app.work import Work, fold
 
 DRAIN_DEADLINE: Final = 20.0
@@ -80,6 +83,8 @@ class Worker:
         self._progress: dict[TP, Progress] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._looked = asyncio.Event()
+        self.lease = Lease()
+        self.lease.on_lost = self._lost
         self.app = self._app(partitions)
         self.table = self._table(partitions)
         self._customers: dict[int, Customers] = {}
@@ -107,6 +112,14 @@ class Worker:
             on_refused=lambda model_id, reason: self._in_loop(self._refused, model_id, reason),
             on_looked=lambda: self._in_loop(self._looked.set),
             last_good=settings.home / "last-good.model",
+        )
+        self.watchdog = Watchdog(
+            settings.kafka,
+            settings.app_id,
+            settings.stall_timeout,
+            settings.commit_interval,
+            lambda: standing(self.app.consumer, self.store, self._progress),  # type: ignore[arg-type]
+            lambda: self.app.consumer.loops,  # type: ignore[attr-defined]
         )
         source = self.app.topic(
             *(topic.name for topic in topics.INPUTS), schema=ChunkSchema(), key_type=bytes, value_type=bytes
@@ -143,7 +156,8 @@ class Worker:
             producer_linger=0.0,
             producer_max_batch_size=s.producer_max_batch_size,
             producer_max_request_size=topics.MAX_RECORD,
-            producer_request_timeout=60.0,
+            # A broker that is away is waited for; a connection that is dead while the broker is not, the watchdog sees.
+            producer_request_timeout=3600.0,
             table_standby_replicas=s.standby_replicas,
             TableManager=ChunkTables,
         )
@@ -208,6 +222,7 @@ class Worker:
             self._owned(self.store.owned)
         self.outbox.start()
         self.watch.start()
+        self.watchdog.start()
         for run in (self.sweep.run(), self.projection.run(), pulse.run(self.metrics.loop_held)):
             self._guarded(run)
         self._guarded(self._settle_in())
@@ -310,9 +325,7 @@ class Worker:
         def acknowledge() -> None:
             message.done = True
             event.ack()
-            progress = self._progress.setdefault(tp, Progress(0, 0.0))
-            progress.acknowledged = message.offset + 1
-            progress.moved_at = time.monotonic()
+            self._progress.setdefault(tp, Progress(0)).acknowledged = message.offset + 1
 
         await self.outbox.submit(Piece(work, acknowledge, tuple(extra), size=work.events))
 
@@ -331,6 +344,7 @@ class Worker:
         for partition, rows in group.snapshots.items():
             self.projection.touch(partition, rows)
         now_ms = self.clock() // 1000
+        letters: Counter[str] = Counter()
         for piece in group.pieces:
             work = piece.work
             if work.events:
@@ -341,7 +355,10 @@ class Worker:
                 self.metrics.changes.labels(change.cause).inc()
             for letter in work.dead_letters:
                 self.metrics.dead_letters.labels(letter.error).inc()
-                _log.warning("dead letter", source=str(letter.source), error=letter.error, reason=letter.message[:200])
+            letters.update(letter.error for letter in work.dead_letters)
+        if letters:  # the reasons may quote what a customer sent: they are with the letters, not in the log
+            first = next(letter for piece in group.pieces for letter in piece.work.dead_letters)
+            _log.warning("dead letters", errors=dict(letters), first=str(first.source))
 
     def die(self, error: BaseException | None) -> None:
         """End the process before anything is acknowledged that was not done; a supervisor starts it again."""
@@ -349,17 +366,19 @@ class Worker:
         self.remove_address()
         os._exit(70)
 
+    def _lost(self, error: LeaseLost) -> None:
+        """Nothing in hand: the rebalance that follows does the rest."""
+        if self.outbox.is_in_flight:
+            self.die(error)
+
     def condition(self) -> Condition:
         """What is known about this worker now."""
         consumer: ChunkConsumer = self.app.consumer  # type: ignore[assignment]
         ends = self.app.monitor.tp_end_offsets
-        now = time.monotonic()
         for tp in consumer.assignment() if self.store.owned else ():
             if tp.topic in _SLOTS:
-                progress = self._progress.setdefault(tp, Progress(consumer.sought.get(tp, 0), now))
+                progress = self._progress.setdefault(tp, Progress(consumer.sought.get(tp, 0)))
                 progress.end = ends.get(tp) or 0
-                if not progress.lag or consumer.is_exhausted(tp, progress.acknowledged):
-                    progress.moved_at = now
         state = self.watch.state
         return Condition(
             started=bool(self.store.owned),
@@ -370,12 +389,13 @@ class Worker:
             model_refused=state.refused,
             redis_error=state.redis_error,
             projection_error=self.projection.error,
+            stalled=self.watchdog.reasons,
         )
 
     def verdict(self) -> tuple[Condition, Verdict]:
         """The condition and what it means; brings the gauges up to date."""
         condition = self.condition()
-        verdict = judge(condition, time.monotonic())
+        verdict = judge(condition)
         self.metrics.ready.set(verdict.ready)
         restored = self._restored()
         self.metrics.restored.set(restored.records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,6 +10,19 @@ from stream_app.segmenter import Position
 
 MAX_VALUE: Final = 4 * 1024 * 1024
 """A larger message is kept in part; the whole one is where the headers say."""
+
+ATTEMPT: Final = "segstream_attempt"
+"""Header that counts how often a message was sent to its source again."""
+
+
+def attempts(headers: Iterable[tuple[str, bytes | None]] | None) -> int:
+    """How often a message was sent to its source again; what cannot be read counts as never.
+
+    >>> attempts([("segstream_attempt", b"2")]), attempts([("segstream_attempt", b"?")]), attempts(None)
+    (2, 0, 0)
+    """
+    found = dict(headers or ()).get(ATTEMPT) or b"0"
+    return int(found) if found.isdigit() else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +35,8 @@ class DeadLetter:
     timestamp: int
     error: str
     message: str
+    attempt: int = 0
+    """How often it was sent to its source again before."""
 
     @classmethod
     def of(cls, record: Any, source: Position, error: Exception) -> DeadLetter:
@@ -32,6 +48,7 @@ class DeadLetter:
             timestamp=record.timestamp,
             error=type(error).__name__,
             message=str(error)[:1000],
+            attempt=attempts(getattr(record, "headers", None)),
         )
 
     def payload(self) -> bytes | None:
@@ -48,6 +65,7 @@ class DeadLetter:
             ("error", self.error),
             ("message", self.message),
             ("group", group),
+            (ATTEMPT, str(self.attempt)),
         ]
         if self.value is not None and len(self.value) > MAX_VALUE:
             found.append(("truncated", "true"))

@@ -1,25 +1,31 @@
-"""Whether the worker does its work: judged by progress, not by being alive."""
+"""Whether the worker does its work, in words: judged by progress, not by being alive."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-STALLED_AFTER: Final = 60.0
-"""Seconds without an acknowledged record, while there are some to read, after which a partition counts as stalled."""
+from faust.types import TP
+
+from schemas import topics
+from stream_app.fastlane.table import PartitionStore
+from stream_app.fastlane.transport import ChunkConsumer
+from stream_app.watchdog import Standing
+
+_INPUTS: Final = {topic.name for topic in topics.INPUTS}
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far one source partition is: next offset to be acknowledged, end of the log, when it last moved (monotonic seconds)."""
+    """How far one source partition is: next offset to be acknowledged, and the end of the log as last fetched."""
 
     acknowledged: int
-    moved_at: float
     end: int = 0
 
     @property
     def lag(self) -> int:
-        """Records not yet acknowledged."""
+        """Offsets not yet acknowledged."""
         return max(0, self.end - self.acknowledged)
 
 
@@ -35,6 +41,8 @@ class Condition:
     model_refused: str
     redis_error: str
     projection_error: str
+    stalled: tuple[str, ...] = ()
+    """What the watchdog has to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,25 +54,20 @@ class Verdict:
     degraded: list[str] = field(default_factory=list)
 
 
-def judge(condition: Condition, now: float) -> Verdict:
-    """The verdict on a worker; `now` in monotonic seconds.
+def judge(condition: Condition) -> Verdict:
+    """The verdict on a worker.
 
     >>> judge(Condition(started=True, recovering=True, owned=frozenset(), progress={}, model_id="m-1", model_refused="",
-    ...                 redis_error="", projection_error=""), 0.0).reasons
+    ...                 redis_error="", projection_error="")).reasons
     ['customers are being restored from the changelog']
     """
-    reasons = []
+    reasons = list(condition.stalled)
     if not condition.started:
         reasons.append("not yet a member of the consumer group")
     elif condition.recovering:
         reasons.append("customers are being restored from the changelog")
     if condition.model_id is None:
         reasons.append("no model yet: `segstream train --publish`")
-    reasons += [
-        f"{name}: {progress.lag} records wait and none was acknowledged for {now - progress.moved_at:.0f} s"
-        for name, progress in sorted(condition.progress.items())
-        if progress.lag and now - progress.moved_at > STALLED_AFTER
-    ]
     degraded = []
     if condition.model_refused:
         degraded.append(f"the active model was refused, the old one is kept: {condition.model_refused}")
@@ -73,3 +76,19 @@ def judge(condition: Condition, now: float) -> Verdict:
     if condition.projection_error:
         degraded.append(f"redis takes no projection: {condition.projection_error}")
     return Verdict(ready=not reasons, reasons=reasons, degraded=degraded)
+
+
+def standing(consumer: ChunkConsumer, store: PartitionStore, progress: Mapping[TP, Progress]) -> Standing:
+    """How far everything is, for the watchdog: called from its thread, so that nothing is looked at twice."""
+    owned, sought, committed = store.owned, consumer.sought, consumer.committed()
+    sources = [tp for tp in consumer.assignment() if tp.topic in _INPUTS]
+    known = dict(progress)
+    done = {tp: known[tp].acknowledged if tp in known else sought.get(tp, 0) for tp in sources}
+    return Standing(
+        acknowledged={(tp.topic, tp.partition): at for tp, at in done.items() if tp.partition in owned},
+        committed={(tp.topic, tp.partition): committed.get(tp, sought.get(tp, 0)) for tp in sources},
+        restoring=bool(sources) and not owned,
+        restored=store.recovered,
+        assigned=bool(sources),
+        member_id=consumer.member_id,
+    )

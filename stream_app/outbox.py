@@ -94,6 +94,11 @@ class Outbox:
         """Whether work waits behind a group that is being stored: events come faster than they can be handled."""
         return bool(self._pending)
 
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether anything is computed and not yet stored and acknowledged."""
+        return self._in_flight > 0
+
     async def _run(self) -> None:
         try:
             while True:

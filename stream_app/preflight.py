@@ -1,15 +1,26 @@
-"""What must be true of Kafka before a worker starts: reachable, and every topic there with the right partitions."""
+"""What a worker needs before it starts: Kafka and its topics; and what it should have: Redis and a model that it may use."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
+import redis
 import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from schemas import topics
+from schemas.model import from_bytes
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.signing import Keyring
+
+LOOK: Final = 5.0
+"""Seconds that Redis may take to answer."""
+FULL: Final = 0.95
+"""Of maxmemory: beyond it writes will soon be refused."""
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -18,8 +29,55 @@ class KafkaUnreachable(RuntimeError):
     """No broker answered in time."""
 
 
+class NoModel(LookupError):
+    """Nothing was published yet."""
+
+
 class WrongTopics(RuntimeError):
     """The topics are not what the worker needs: `segstream topics create` or mend by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: whether it is well, and what was seen or is to be done."""
+
+    name: str
+    ok: bool
+    detail: str
+    unreachable: bool = False
+
+
+def redis_answers(settings: Settings) -> str:
+    """What is seen of Redis. Raises redis.RedisError."""
+    client = redis.Redis.from_url(settings.redis, socket_timeout=LOOK, socket_connect_timeout=LOOK)
+    memory: dict[str, Any] = client.info("memory")  # type: ignore[assignment]
+    used, most = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
+    if most and used > FULL * most:
+        return f"answers, but is nearly full: {used} of {most} bytes (maxmemory)"
+    return "answers"
+
+
+def active_model(settings: Settings, keys: Keyring) -> str:
+    """What is seen of the active model. Raises NoModel, schemas.model.RejectedModel or redis.RedisError."""
+    client = redis.Redis.from_url(settings.redis, socket_timeout=LOOK, socket_connect_timeout=LOOK)
+    registry = Registry(client, settings.prefix)
+    active = registry.active()
+    data = registry.load(active) if active else None
+    if data is None:
+        raise NoModel("no model is active: `segstream train --publish`")
+    model = from_bytes(data, keys)
+    return f"{model.id}, recipe {model.artifact.recipe}, {len(model.segments)} segments, trained {model.artifact.trained_at}"
+
+
+def report(settings: Settings, keys: Keyring) -> None:
+    """Say in one place what a starting worker lacks that it can start without: it goes on, and gets it when it is there."""
+    for name, look in (("redis", redis_answers), ("model", lambda s: active_model(s, keys))):
+        try:
+            _log.info("startup check", check=name, ok=True, detail=look(settings))
+        except Exception as error:
+            _log.warning("startup check", check=name, ok=False, detail=str(error))
+            if isinstance(error, redis.RedisError):  # the model lies there too
+                return
 
 
 def partitions(bootstrap: str, timeout: float) -> int:
@@ -29,12 +87,15 @@ def partitions(bootstrap: str, timeout: float) -> int:
     """
     found = _metadata(bootstrap, timeout)
     missing = [topic.name for topic in topics.ALL if topic.name not in found]
+    keyed = {topic.name: found[topic.name] for topic in topics.ALL if topic.by_customer and topic.name in found}
+    problems = []
     if missing:
-        raise WrongTopics(f"topics are missing: {', '.join(missing)}. Create them: `segstream topics create`")
-    keyed = {topic.name: found[topic.name] for topic in topics.ALL if topic.by_customer}
-    if len(set(keyed.values())) != 1:
+        problems.append(f"topics are missing: {', '.join(missing)}. Create them: `segstream topics create`")
+    if len(set(keyed.values())) > 1:
         counts = ", ".join(f"{name} {count}" for name, count in sorted(keyed.items()))
-        raise WrongTopics(f"the topics keyed by customer must have equal partition counts; they have: {counts}")
+        problems.append(f"the topics keyed by customer must have equal partition counts; they have: {counts}")
+    if problems:
+        raise WrongTopics("; ".join(problems))
     return keyed[topics.ORDERS.name]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from typing import Any, Final
 
@@ -14,9 +16,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from schemas.settings import Settings
 from schemas.signing import Keyring
-from stream_app import logs
+from stream_app import logs, preflight, stacks
 from stream_app.app import Worker
-from stream_app.preflight import partitions
+from stream_app.fastlane import lease
+
+STOP_WITHIN: Final = 9.0
+"""Seconds from SIGTERM to the end of the process at the latest."""
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -27,7 +32,7 @@ def now_micros() -> int:
 
 
 class Endpoint(Service):
-    """HTTP for operators: /health (alive), /ready (doing its work), /metrics."""
+    """HTTP for operators: /health/live (or /health), /health/ready (or /ready: doing its work), /metrics."""
 
     def __init__(self, worker: Worker, host: str, port: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,7 +44,11 @@ class Endpoint(Service):
         """Listen."""
         app = web.Application()
         app.add_routes(
-            [web.get("/health", self._health), web.get("/ready", self._ready), web.get("/metrics", self._metrics)]
+            [
+                *(web.get(path, self._health) for path in ("/health", "/health/live")),
+                *(web.get(path, self._ready) for path in ("/ready", "/health/ready")),
+                web.get("/metrics", self._metrics),
+            ]
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
@@ -78,20 +87,41 @@ class Endpoint(Service):
         )
 
 
+class Runner(faust.Worker):
+    """Faust's worker, which ends in bounded time once it is told to."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker.app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)
+        self.spinner = None  # it writes terminal codes between the log's lines
+        self._worker = worker
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        deadline = threading.Timer(STOP_WITHIN, self._end)
+        deadline.daemon = True
+        deadline.start()
+        self._worker.watchdog.stop()
+        super()._schedule_shutdown(signal)
+
+    def _end(self) -> None:
+        """Whatever is not acknowledged by now is done again by the next owner."""
+        _log.error("the worker was told to stop and does not end", stacks=stacks.describe([self.loop]).splitlines())
+        os._exit(70)
+
+
 def run(settings: Settings, keys: Keyring) -> int:
     """Run a worker until it is told to stop (0) or something breaks (70).
 
     Raises preflight.KafkaUnreachable or preflight.WrongTopics before anything has been started.
     """
     logs.configure(settings.log_format, settings.log_level)
-    count = partitions(settings.kafka, settings.startup_timeout)
+    count = preflight.partitions(settings.kafka, settings.startup_timeout)
+    preflight.report(settings, keys)
     mode_loop.use("uvloop")
     worker = Worker(settings, keys, count, now_micros)
+    lease.install(worker.lease)
     worker.app.service(_endpoint(worker, settings))
-    runner = faust.Worker(worker.app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)
-    runner.spinner = None  # it writes terminal codes between the log's lines
     try:
-        runner.execute_from_commandline()
+        Runner(worker).execute_from_commandline()
     except SystemExit as stop:
         return 0 if stop.code in (0, None) else 70
     except Exception as error:

@@ -89,7 +89,7 @@ class WorkerProcess:
         except (OSError, ValueError):
             return {}
 
-    def wait_ready(self, deadline: float = 60.0) -> WorkerProcess:
+    def wait_ready(self, deadline: float = 180.0) -> WorkerProcess:
         def look() -> bool:
             assert self.process.poll() is None, f"the worker has ended:\n{self.tail()}"
             return self.ready().get("ready") is True
@@ -144,8 +144,8 @@ class Installation:
         assert made.id == model_id
         return made
 
-    def worker(self, **environment: str) -> WorkerProcess:
-        """Start one more worker."""
+    def worker(self, program: str = "", **environment: str) -> WorkerProcess:
+        """Start one more worker; `program` is run in its process before it."""
         env = os.environ | {
             "SEGSTREAM_HOME": str(self.home),
             "SEGSTREAM_KAFKA": self.kafka,
@@ -157,9 +157,10 @@ class Installation:
         log = self.home / f"worker-{len(self.workers)}.log"
         self.home.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "segstream", "worker"], env=env, stdout=out, stderr=subprocess.STDOUT
-            )
+            command = [sys.executable, "-m", "segstream", "worker"]
+            if program:
+                command[1:] = ["-c", f"{program}\nfrom segstream.cli import app; app(['worker'])"]
+            process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
         self.workers.append(WorkerProcess(process, self.home, log))
         return self.workers[-1]
 

@@ -70,11 +70,10 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         if self._consumer is not None:
             await leave(self._consumer)
 
-    def position_now(self, tp: TP) -> int:
-        """Where the next fetch begins, -1 where that is not known; asks nobody."""
-        assignment = self._ensure_consumer()._subscription.subscription.assignment
-        state = assignment.state_value(tp) if assignment is not None else None
-        return state.position if state is not None and state.has_valid_position else -1
+    @property
+    def member_id(self) -> str:
+        """Who we are in the group, empty while we are nobody."""
+        return str(self._consumer._coordinator.member_id) if self._consumer is not None else ""
 
 
 class ChunkConsumer(driver.Consumer):
@@ -84,6 +83,8 @@ class ChunkConsumer(driver.Consumer):
     fetch that crosses a seek or a rebalance is not handed out but sought again from there. A partition that is not in `_next`
     was assigned but not yet sought; what was fetched of it is dropped, because the seek is still to come.
     """
+
+    _thread: ChunkConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._next: dict[TP, int] = {}
@@ -114,9 +115,19 @@ class ChunkConsumer(driver.Consumer):
         """Whether the chunk may be worked on: nothing was revoked or sought since it was fetched."""
         return message.epoch == self.epoch and self.flow_active
 
-    def is_exhausted(self, tp: TP, acknowledged: int) -> bool:
-        """Whether all that the log holds is acknowledged: behind its last record there may be markers of transactions."""
-        return acknowledged == self._next.get(tp) and self._thread.position_now(tp) >= self.highwater(tp)
+    def committed(self) -> dict[TP, int]:
+        """What is committed, of the partitions of which that is known."""
+        return {tp: offset for tp, offset in dict(self._committed_offset).items() if offset is not None}
+
+    @property
+    def member_id(self) -> str:
+        """Who we are in the group, empty while we are nobody."""
+        return self._thread.member_id
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops that the work needs."""
+        return [self.app.loop, self._thread.thread_loop]
 
     def ack(self, message: Any) -> bool:
         """Mark a chunk's offsets as committable, if its work and that of all chunks before it is done."""

@@ -177,14 +177,9 @@ class Member:
 
     def start(self) -> Member:
         """Start it and wait until it is a member whose positions are set."""
-        self.begin()
-        wait_for(lambda: self._alive() and self.is_ready, f"{self.name} is ready", 60)
-        return self
-
-    def begin(self) -> None:
-        """Start it, and wait only until it runs."""
         self._thread.start()
-        wait_for(lambda: self._alive() and self._started.is_set(), f"{self.name} runs", 60)
+        wait_for(lambda: self._alive() and self._started.is_set() and self._is_ready(), f"{self.name} is ready", 60)
+        return self
 
     def stop(self) -> Member:
         """Stop in good order: commit what is acknowledged and leave the group."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 from stream_app.fastlane.transport import MAX_CHUNK, ChunkMessage
 from tests.fastlane.conftest import Members
@@ -78,26 +77,6 @@ def test_members_that_join_and_leave_again_and_again_under_load(log: Log, member
     expected = log.read(topic, partitions=4)
     wait_for(lambda: count(done) >= sum(map(len, expected.values())), "everything is delivered")
     assert rows(done) == expected
-
-
-def test_a_stop_in_the_middle_of_a_rebalance_that_waits_for_another_member_is_bounded_and_leaves(
-    log: Log, member: Members
-) -> None:
-    topic = log.create("orders", 2)
-    log.produce(topic, (b"%d" % n for n in range(100)), 2)
-    gate = Gate(first=1)
-    one = member(topic, work=gate, partitions=2).start()
-    wait_for(lambda: gate.waiting == 1, "a chunk is being worked on: a rebalance will wait for it")
-    two = member(topic, done=one.done, partitions=2)
-    two.begin()
-    wait_for(lambda: one.app.rebalancing, "the second member waits to be let in")
-    begun = time.monotonic()
-    two.stop()
-    assert time.monotonic() - begun < 10
-    gate.open.set()
-    begun = time.monotonic()
-    wait_for(lambda: len(one.assigned) == 2 and one.is_ready, "the first is not kept waiting for one who has left")
-    assert time.monotonic() - begun < 5, "the session timeout is 6 s: it was told"
 
 
 def test_a_stop_in_mid_load_leaves_a_successor_nothing_to_repeat(log: Log, member: Members) -> None:

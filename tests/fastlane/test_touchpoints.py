@@ -17,10 +17,11 @@ import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import consumer as aiokafka_consumer
 from aiokafka.consumer import fetcher
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import IllegalStateError
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.sender import Sender
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.structs import ConsumerRecord
 from faust.app.base import App
@@ -61,6 +62,9 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (driver.Consumer._new_consumer_thread, ["self"]),
     (driver.AIOKafkaConsumerThread.on_thread_stop, ["self"]),
     (GroupCoordinator.reset_generation, ["self"]),
+    (GroupCoordinator._do_heartbeat, ["self"]),
+    (CoordinatorGroupRebalance._send_sync_group_request, ["self", "request"]),
+    (Sender._send_produce_req, ["self", "node_id", "batches"]),
     (GroupCoordinator._send_req, ["self", "request"]),
     (driver.Consumer.maybe_wait_for_commit_to_finish, ["self"]),
     (driver.Consumer.earliest_offsets, ["self", "partitions"]),
@@ -108,6 +112,13 @@ CALLERS: list[tuple[Callable[..., Any], list[str]]] = [
     (aiokafka.AIOKafkaConsumer.stop, ["_coordinator.close"]),
     (GroupCoordinator.close, ["_coordination_task.done()", "_maybe_leave_group"]),
     (GroupCoordinator.ensure_active_group, ["_performed_join_prepare", "_do_rejoin_group"]),
+    (GroupCoordinator._heartbeat_routine, ["self._do_heartbeat()"]),
+    (GroupCoordinator._do_rejoin_group, ["CoordinatorGroupRebalance("]),
+    (CoordinatorGroupRebalance._on_join_leader, ["self._send_sync_group_request("]),
+    (CoordinatorGroupRebalance._on_join_follower, ["self._send_sync_group_request("]),
+    (aiokafka.AIOKafkaConsumer.start, ["GroupCoordinator("]),
+    (aiokafka.AIOKafkaProducer.__init__, ["Sender("]),
+    (Sender._sender_routine, ["self._send_produce_req("]),
     (AIOKafkaClient.send, ["self._conns[(node_id, group)]"]),
     (base.Transport.create_consumer, ["Consumer"]),
     (base.Transport.create_producer, ["Producer"]),

@@ -1,0 +1,71 @@
+"""A worker that slept longer than its session writes nothing over its successor."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from stream_app.fastlane.lease import Lease, LeaseLost
+from tests.installation import Installation, orders
+from tests.waiting import wait_for
+
+SLEEPER = """
+import os, pathlib, signal
+from schemas import topics
+from stream_app import outbox
+send = outbox.send
+async def sleeps_before_the_changelog(client, topic, by_partition):
+    switch = pathlib.Path({path!r})
+    if topic == topics.USERS.name and switch.exists():
+        switch.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return await send(client, topic, by_partition)
+outbox.send = sleeps_before_the_changelog
+"""
+
+
+def test_who_wakes_after_its_session_in_the_middle_of_a_send_writes_nothing(shop: Installation, tmp_path: Path) -> None:
+    one = shop.prepare()
+    switch = tmp_path / "switch"
+    sleeper = shop.worker(SLEEPER.format(path=str(switch))).wait_ready()
+    shop.produce(orders(500, 50))
+    shop.caught_up()
+    switch.touch()
+    shop.produce(orders(500, 50, first=500))
+    wait_for(lambda: not switch.exists(), "it sleeps with customers in hand", 180)
+    successor = shop.worker().wait_ready()
+    shop.produce(orders(1000, 50, first=1000))
+    shop.caught_up()
+    shop.assert_exact(one)
+    os.kill(sleeper.process.pid, signal.SIGCONT)
+    wait_for(lambda: sleeper.process.poll() is not None, "it ends: what it had in hand is another's", 180)
+    assert sleeper.process.returncode == 70
+    assert "has given this worker up" in sleeper.log.read_text()
+    shop.assert_exact(one)
+    successor.kill()
+    shop.worker().wait_ready()
+    shop.produce(orders(200, 50, first=2000))
+    shop.caught_up()
+    shop.assert_exact(one)
+
+
+def test_a_lease_holds_for_a_part_of_the_session_from_when_the_heartbeat_was_sent() -> None:
+    now = [0.0]
+    lease = Lease(lambda: now[0])
+    lost: list[LeaseLost] = []
+    lease.on_lost = lost.append
+    lease.take(0.0, 10.0)
+    now[0] = 7.4
+    assert lease.holds
+    lease.renew(1.0, 10.0)  # answered late: it counts from when it was sent
+    now[0] = 8.6
+    assert not lease.holds
+    lease.renew(8.5, 10.0)
+    assert lease.holds
+    lease.lose()
+    assert (lease.holds, len(lost)) == (False, 1)
+    lease.renew(8.6, 10.0)
+    assert not lease.holds, "a heartbeat under way does not bring back what is another's"
+    lease.take(8.6, 10.0)
+    assert lease.holds
