@@ -66,7 +66,16 @@ class Settings(BaseSettings):
         0, ge=0, le=65535, description="Port of the worker's /health, /ready and /metrics; 0 takes a free one."
     )
     api_host: str = Field("127.0.0.1", description="Address the API listens on.")
-    api_port: int = Field(8080, ge=0, le=65535, description="Port of the API.")
+    api_port: int = Field(8080, ge=0, le=65535, description="Port of the API and of the dashboard.")
+    api_tokens: SecretStr = Field(
+        SecretStr(""),
+        description="Who may use the API: name:scope+scope:sha256, comma-separated (`segstream tokens new` makes one). "
+        "Unset: this very machine only, without tokens.",
+    )
+    api_rate: float = Field(1000.0, ge=0, description="Requests per second that one caller may make; 0: any number.")
+    api_changes: int = Field(
+        1_000_000, ge=1000, description="Latest changes the API keeps on disk for time lines (about 0.7 kB each)."
+    )
     model_poll: float = Field(
         2.0, gt=0, le=60, description="Seconds between looks at the active model (a publish also gives a hint)."
     )

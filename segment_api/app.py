@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import redis.asyncio
-from fastapi import FastAPI, Path, Request, Response
+from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from redis import RedisError
 
-from schemas.events import MAX_ID
-from schemas.membership import from_fields, sizes_key, user_key
-from schemas.model import PROSPECT, PROSPECT_NAME, Model
+from schemas.membership import sizes_key
+from schemas.model import PROSPECT, PROSPECT_NAME
 from schemas.settings import Settings
-from schemas.times import to_micros
 from schemas.watch import ModelWatch
-from segment_api import problems
+from segment_api import problems, users
+from segment_api.access import Tokens
+from segment_api.gate import Gate
 from segment_api.metrics import Metrics
-from segment_api.problems import Problem, responses
+from segment_api.problems import responses
+from segment_api.services import Services
 from segment_api.whatif import Answer, WhatIf, answer
-
-UserId = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="The shop's user id.", examples=["4711"])]
-
-
-class User(BaseModel):
-    """Where a customer is, why, and how fresh that is."""
-
-    user_id: str
-    segment: str = Field(description="Stable segment id.", examples=["s3"])
-    name: str = Field(examples=["Frequent big spenders"])
-    nearest: str = Field(
-        description="Segment of the nearest centre; differs from `segment` only within the hysteresis."
-    )
-    margin: float = Field(description="Distance to the boundary of `nearest`, model units.")
-    features: dict[str, Any] = Field(description="Raw units; null: not known.")
-    model_id: str
-    sequence: int = Field(description="Counts her segment changes.")
-    event_time: str = Field(description="Time of her latest event.")
-    projected_at: str
-    likely_segment: str | None = Field(
-        None,
-        description="Of a prospect: the segment she will likely be in when she buys; null where the model is silent.",
-    )
-    likely_name: str | None = None
-    likely_probability: float | None = None
-    freshness_seconds: float = Field(description="Age of this picture: now minus `projected_at`.")
 
 
 class SegmentCard(BaseModel):
@@ -98,53 +71,20 @@ def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatc
         version="1",
         summary="Which segment is this customer in, now?",
         lifespan=lifespan,
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
     )
     metrics = Metrics()
+    services = Services(settings, client, watch, clock)
     problems.install(app)
-
-    @app.middleware("http")
-    async def measure(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        begun = time.perf_counter()
-        response = await call(request)
-        route = getattr(request.scope.get("route"), "path", "(none)")
-        metrics.duration.labels(route).observe(time.perf_counter() - begun)
-        metrics.requests.labels(request.method, route, response.status_code).inc()
-        return response
-
-    def model() -> Model:
-        found = watch.state.model
-        if found is None:
-            raise Problem(503, "Service Unavailable", "No model is in use yet: `segstream train --publish`.")
-        return found
-
-    @app.get("/v1/users/{user_id}", tags=["customers"], responses=responses(404, 422, 503))
-    async def user(user_id: UserId) -> User:
-        """Where a customer is, now."""
-        fields: Any = await client.hgetall(user_key(settings.prefix, user_id))  # type: ignore[misc]
-        if not fields:
-            raise Problem(
-                404, "Not Found", f"Customer {user_id!r} is not known here: no event of hers has been seen yet."
-            )
-        found = from_fields(user_id, fields)
-        age = (clock() - to_micros(datetime.fromisoformat(found.projected_at))) / 1_000_000
-        return User(
-            user_id=user_id,
-            segment=found.segment,
-            name=found.name,
-            nearest=found.nearest,
-            margin=found.margin,
-            features=found.features,
-            model_id=found.model_id,
-            sequence=found.sequence,
-            event_time=found.event_time,
-            projected_at=found.projected_at,
-            likely_segment=found.likely_segment,
-            likely_name=found.likely_name,
-            likely_probability=found.likely_probability,
-            freshness_seconds=max(0.0, age),
-        )
+    app.add_middleware(
+        Gate,
+        tokens=Tokens.parse(settings.api_tokens.get_secret_value()),
+        rate=settings.api_rate,
+        metrics=metrics,
+    )
+    app.include_router(users.router(services))
+    model = services.model
 
     @app.post("/v1/what-if", tags=["customers"], responses=responses(422, 503))
     async def what_if(question: WhatIf) -> Answer:
@@ -204,8 +144,8 @@ def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatc
         return {"status": "alive"}
 
     @app.get("/ready", tags=["operations"])
-    async def ready(response: Response) -> dict[str, Any]:
-        """The API can answer; 503 with the reasons where it cannot."""
+    async def ready(request: Request, response: Response) -> dict[str, Any]:
+        """The API can answer; 503 where it cannot. The reasons are told to callers with a scope."""
         reasons = []
         if watch.state.model is None:
             reasons.append("no model is in use yet: `segstream train --publish`")
@@ -217,6 +157,8 @@ def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatc
         degraded = [f"the active model was refused, the old one is kept: {refused}"] if refused else []
         response.status_code = 503 if reasons else 200
         metrics.ready.set(not reasons)
+        if request.state.caller is None:
+            return {"ready": not reasons}
         return {"ready": not reasons, "reasons": reasons, "degraded": degraded}
 
     @app.get("/metrics", include_in_schema=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -43,23 +44,35 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> JSONResponse:
-        return _document(error.status, error.title, error.detail)
+        return document(error.status, error.title, error.detail)
 
     @app.exception_handler(RedisError)
     async def unreachable(_: Request, error: RedisError) -> JSONResponse:
         detail = "Redis does not answer; the segments are safe in Kafka and will be served again when it is back."
-        return _document(503, "Service Unavailable", detail, {"Retry-After": "5"})
+        return document(503, "Service Unavailable", detail, {"Retry-After": "5"})
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         told = "; ".join(f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors())
-        return _document(422, "Unprocessable Content", told)
+        return document(422, "Unprocessable Content", told)
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return _document(error.status_code, "Not Found" if error.status_code == 404 else "Error", str(error.detail))
+        title = HTTPStatus(error.status_code).phrase
+        told = (
+            "There is nothing at this address; /docs lists what there is."
+            if error.status_code == 404
+            else str(error.detail)
+        )
+        return document(error.status_code, title, told, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def internal(_: Request, error: Exception) -> JSONResponse:
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        return document(500, "Internal Server Error", "This is our fault; the log of the API says more.", headers)
 
 
-def _document(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def document(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An answer that is a problem document."""
     body = ProblemDocument(title=title, status=status, detail=detail)  # type: ignore[call-arg]
     return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import redis
@@ -17,7 +18,7 @@ from segment_api.app import create_app
 
 
 def run(settings: Settings, keys: Keyring) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop. Raises access.BadTokens where the setting of the tokens cannot be used."""
     client = redis.asyncio.Redis.from_url(
         settings.redis, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
     )
@@ -29,4 +30,7 @@ def run(settings: Settings, keys: Keyring) -> None:
         on_model=lambda model: None,
     )
     app = create_app(settings, client, watch, lambda: time.time_ns() // 1000)
+    log = logging.getLogger("uvicorn.error")
+    if not settings.api_tokens.get_secret_value():
+        log.warning("no SEGSTREAM_API_TOKENS: whoever is on this machine may do everything, nobody else anything")
     uvicorn.run(app, host=settings.api_host, port=settings.api_port, log_level=settings.log_level, access_log=False)

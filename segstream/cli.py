@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from schemas.settings import Settings
-from segstream import configuration, deadletter_commands, model_commands, topic_commands, user_commands
+from segstream import configuration, deadletter_commands, model_commands, token_commands, topic_commands, user_commands
 from segstream.outcome import NO, UNREACHABLE, Json, err, out, outcome, pairs
 from segstream.sandbox_commands import app as sandbox_app
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(topic_commands.app, name="topics")
 app.add_typer(model_commands.app, name="models")
 app.add_typer(user_commands.app, name="users")
+app.add_typer(token_commands.app, name="tokens")
 app.add_typer(deadletter_commands.app, name="deadletters")
 app.add_typer(deadletter_commands.app, name="dlq", hidden=True)
 app.add_typer(configuration.app, name="config")
@@ -161,9 +162,10 @@ def worker(
         result.code = run(settings, context.keyring(settings))
 
 
+@app.command("api", hidden=True)
 @app.command()
 def serve() -> None:
-    """Run the HTTP API until it is stopped."""
+    """Run the HTTP API and the dashboard until they are stopped."""
     with outcome(False) as result:
         from segment_api.server import run
         from segstream import context

@@ -27,7 +27,10 @@ err = Console(stderr=True)
 _CODES: Final = (
     (UNREACHABLE, {"WarehouseUnreachable", "KafkaUnreachable", "ServerUnavailable", "BusyLoadingError"}),
     (NO, {"EmptyWarehouse", "TrainingError", "RegistryConflict", "RejectedModel", "WrongTopics", "NoModel", "No"}),
-    (USAGE, {"WarehouseError", "Usage", "ValidationError", "SettingsError", "TOMLDecodeError", "NoInstanceId"}),
+    (
+        USAGE,
+        {"WarehouseError", "Usage", "ValidationError", "SettingsError", "TOMLDecodeError", "NoInstanceId", "BadTokens"},
+    ),
 )
 """Names of errors and what each means to the caller; the first match counts. By name, so that nothing heavy is imported."""
 _REDIS_AWAY: Final = {"ConnectionError", "TimeoutError"}

@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
-import pytest
 import redis
-import redis.asyncio
 from fastapi.testclient import TestClient
 
 from sandbox.redis import Redis
 from schemas.features import Facts
-from schemas.membership import Membership, sizes_key, to_fields, user_key
+from schemas.membership import Membership, sizes_key
 from schemas.registry import Registry
 from schemas.settings import Settings
-from schemas.signing import Keyring
-from schemas.watch import ModelWatch
-from segment_api.app import create_app
-from tests.schemas.models import SIGNER, model, sealed
+from tests.schemas.models import model, sealed
+from tests.segment_api.conftest import customer, put
 from tests.waiting import wait_for
-
-NOW = 1_767_225_610_000_000
-
-
-@pytest.fixture
-def settings(own_redis: Redis) -> Settings:
-    return Settings(redis=own_redis.url, model_poll=0.2)
-
-
-@pytest.fixture
-def registry(own_redis: Redis) -> Registry:
-    return Registry(redis.Redis.from_url(own_redis.url))
-
-
-@pytest.fixture
-def api(settings: Settings, registry: Registry) -> Iterator[TestClient]:
-    model_id, data = sealed()
-    registry.publish(model_id, data, at=1, by="test")
-    watch = ModelWatch(
-        redis.Redis.from_url(settings.redis),
-        settings.prefix,
-        Keyring([SIGNER.public]),
-        poll=0.2,
-        on_model=lambda m: None,
-    )
-    client = redis.asyncio.Redis.from_url(settings.redis, socket_connect_timeout=1, socket_timeout=1)
-    with TestClient(create_app(settings, client, watch, lambda: NOW), raise_server_exceptions=False) as test_client:
-        wait_for(lambda: test_client.get("/ready").status_code == 200, "the API is ready")
-        yield test_client
-
-
-def put(settings: Settings, row: Membership) -> None:
-    client = redis.Redis.from_url(settings.redis)
-    client.hset(user_key(settings.prefix, row.user_id), mapping=to_fields(row))
-    client.hincrby(sizes_key(settings.prefix), row.segment, 1)
 
 
 def problem(response: httpx.Response, status: int) -> str:
@@ -65,10 +24,7 @@ def problem(response: httpx.Response, status: int) -> str:
 
 
 def test_a_customer_is_told_as_projected(api: TestClient, settings: Settings) -> None:
-    row = Membership(
-        user_id="4711", segment="s2", name="Segment 2", nearest="s2", margin=0.1 + 0.2, model_id="m-1", sequence=3, revision=9,
-        event_time="2026-01-01T00:00:00Z", projected_at="2026-01-01T00:00:08.5Z", features={"orders": 2.0, "brand": None},
-    )  # fmt: skip
+    row = customer()
     put(settings, row)
     body = api.get("/v1/users/4711").json()
     assert body.pop("freshness_seconds") == 1.5
@@ -84,6 +40,23 @@ def test_a_prospect_has_a_likely_segment_where_the_model_speaks(api: TestClient,
     put(settings, row)
     body = api.get("/v1/users/4712").json()
     assert (body["likely_segment"], body["likely_name"], body["likely_probability"]) == ("s2", "Segment 2", 0.64)
+
+
+def test_a_customer_who_has_not_changed_is_not_sent_again(api: TestClient, settings: Settings) -> None:
+    put(settings, customer())
+    tag = api.get("/v1/users/4711").headers["etag"]
+    assert api.get("/v1/users/4711", headers={"If-None-Match": tag}).status_code == 304
+    put(settings, customer(revision=10))
+    assert api.get("/v1/users/4711", headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_many_customers_are_told_in_one_call_and_unknown_ones_named(api: TestClient, settings: Settings) -> None:
+    put(settings, *(customer(str(n), sequence=n) for n in range(490)))
+    asked = [str(n) for n in range(500)]
+    body = api.post("/v1/users/batch", json={"user_ids": asked[::-1]}).json()
+    assert body["unknown"] == [str(n) for n in range(499, 489, -1)]
+    assert body["users"] == [api.get(f"/v1/users/{n}").json() for n in range(489, -1, -1)]
+    assert "500" in problem(api.post("/v1/users/batch", json={"user_ids": [*asked, "more"]}), 422)
 
 
 def test_an_unknown_customer_is_a_problem_that_says_why(api: TestClient) -> None:
@@ -145,4 +118,4 @@ def test_metrics_name_routes_and_no_customer(api: TestClient) -> None:
 
 def test_the_contract_names_every_problem(api: TestClient) -> None:
     paths = api.get("/openapi.json").json()["paths"]
-    assert set(paths["/v1/users/{user_id}"]["get"]["responses"]) == {"200", "404", "422", "503"}
+    assert set(paths["/v1/users/{user_id}"]["get"]["responses"]) == {"200", "401", "404", "422", "429", "503"}

@@ -185,3 +185,18 @@ def test_help_names_every_command() -> None:
         "sandbox",
     ):
         assert name in out
+
+
+def test_a_new_token_is_one_that_the_api_knows() -> None:
+    from segment_api.access import Tokens
+
+    code, out, _ = run("tokens", "new", "shop", "--scope", "read", "--scope", "what-if", "--json")
+    made = json.loads(out)
+    holder = Tokens.parse(made["entry"]).holder(made["token"])
+    assert code == 0
+    assert holder is not None
+    assert (holder.name, holder.scopes) == ("shop", {"read", "what-if"})
+    assert "write" in refused(2, "tokens", "new", "shop", "--scope", "write")
+    code, _, err = run("serve", environment=NOWHERE | {"SEGSTREAM_API_TOKENS": "shop"})
+    assert code == 2
+    assert "entry 1" in err

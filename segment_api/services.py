@@ -1,0 +1,52 @@
+"""What the endpoints stand on: settings, Redis, the active model and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+
+from schemas.membership import Membership, from_fields, user_key
+from schemas.model import Model
+from schemas.settings import Settings
+from schemas.watch import ModelWatch
+from segment_api.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything an endpoint may use. `clock` gives microseconds UTC."""
+
+    settings: Settings
+    redis: redis.asyncio.Redis
+    watch: ModelWatch
+    clock: Callable[[], int]
+
+    def model(self) -> Model:
+        """The model in use. Raises Problem where there is none."""
+        found = self.watch.state.model
+        if found is None:
+            raise Problem(503, "Service Unavailable", "No model is in use yet: `segstream train --publish`.")
+        return found
+
+    async def membership(self, user_id: str) -> Membership:
+        """Where a customer is. Raises Problem where she is not known."""
+        fields: Any = await self.redis.hgetall(user_key(self.settings.prefix, user_id))  # type: ignore[misc]
+        if not fields:
+            raise unknown(user_id)
+        return from_fields(user_id, fields)
+
+    async def memberships(self, user_ids: list[str]) -> list[Membership | None]:
+        """Where customers are, in the order of the ids, in one round trip; None for those not known."""
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for user_id in user_ids:
+                pipe.hgetall(user_key(self.settings.prefix, user_id))
+            found = await pipe.execute()
+        return [from_fields(i, fields) if fields else None for i, fields in zip(user_ids, found, strict=True)]
+
+
+def unknown(user_id: str) -> Problem:
+    """A customer nobody has heard of."""
+    return Problem(404, "Not Found", f"Customer {user_id!r} is not known here: no event of hers has been seen yet.")

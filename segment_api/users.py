@@ -1,0 +1,123 @@
+"""Single customers: where one is, where many are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Path, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.events import MAX_ID
+from schemas.membership import Membership
+from schemas.times import to_micros
+from segment_api.problems import responses
+from segment_api.services import Services
+
+MOST: Final = 500
+"""Customers of one call."""
+UserId = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="The shop's user id.", examples=["4711"])]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
+
+
+class User(BaseModel):
+    """Where a customer is, why, and how fresh that is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "user_id": "4711",
+                    "segment": "s3",
+                    "name": "Frequent big spenders",
+                    "nearest": "s3",
+                    "margin": 0.41,
+                    "features": {"orders": 12.0, "gross_spend": 1830.5, "average_order_value": 152.54, "brand": None},
+                    "model_id": "m-0f3a9c2b41de",
+                    "sequence": 4,
+                    "event_time": "2026-01-31T10:00:00Z",
+                    "projected_at": "2026-01-31T10:00:00.21Z",
+                    "freshness_seconds": 8.2,
+                }
+            ]
+        }
+    )
+
+    user_id: str
+    segment: str = Field(description="Stable segment id.")
+    name: str
+    nearest: str = Field(
+        description="Segment of the nearest centre; differs from `segment` only within the hysteresis."
+    )
+    margin: float = Field(description="Distance to the boundary of `nearest`, model units.")
+    features: dict[str, Any] = Field(description="Raw units; null: not known.")
+    model_id: str
+    sequence: int = Field(description="Counts her segment changes.")
+    event_time: str = Field(description="Time of her latest event.")
+    projected_at: str
+    likely_segment: str | None = Field(
+        None,
+        description="Of a prospect: the segment she will likely be in when she buys; null where the model is silent.",
+    )
+    likely_name: str | None = None
+    likely_probability: float | None = None
+    freshness_seconds: float = Field(description="Age of this picture: now minus `projected_at`.")
+
+
+class Asked(BaseModel):
+    """Whom to look up."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"user_ids": ["4711", "4712"]}]})
+    user_ids: list[Id] = Field(min_length=1, max_length=MOST)
+
+
+class Users(BaseModel):
+    """Those who are known, in the order asked for, and the ids of those who are not."""
+
+    users: list[User]
+    unknown: list[str]
+
+
+def told(row: Membership, now: int) -> User:
+    """The customer as services see her; `now` in microseconds."""
+    age = (now - to_micros(datetime.fromisoformat(row.projected_at))) / 1_000_000
+    known = {name: getattr(row, name) for name in User.model_fields if name != "freshness_seconds"}
+    return User(**known, freshness_seconds=max(0.0, age))
+
+
+def version(row: Membership) -> str:
+    """An entity tag: changes whenever anything but the freshness does."""
+    return f'W/"{row.sequence}.{row.revision}.{row.model_id}"'
+
+
+def router(services: Services) -> APIRouter:
+    """The endpoints."""
+    api = APIRouter(prefix="/v1/users", tags=["customers"])
+
+    @api.get("/{user_id}", response_model=User, responses=responses(401, 404, 422, 429, 503))
+    async def user(
+        user_id: UserId,
+        response: Response,
+        known: Annotated[
+            str | None, Header(alias="If-None-Match", description="A version you have: 304 while it holds.")
+        ] = None,
+    ) -> User | Response:
+        """Where a customer is, now."""
+        found = await services.membership(user_id)
+        tag = version(found)
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if known is not None and tag in (part.strip() for part in known.split(",")):
+            return Response(status_code=304, headers=headers)
+        response.headers.update(headers)
+        return told(found, services.clock())
+
+    @api.post("/batch", responses=responses(401, 413, 422, 429, 503))
+    async def batch(asked: Asked) -> Users:
+        """Where up to 500 customers are, in one round trip; unknown ones are named."""
+        ids = list(dict.fromkeys(asked.user_ids))
+        now = services.clock()
+        rows = dict(zip(ids, await services.memberships(ids), strict=True))
+        found = [told(row, now) for row in rows.values() if row is not None]
+        return Users(users=found, unknown=[user_id for user_id, row in rows.items() if row is None])
+
+    return api
