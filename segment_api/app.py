@@ -16,7 +16,7 @@ from schemas.membership import sizes_key
 from schemas.model import PROSPECT, PROSPECT_NAME
 from schemas.settings import Settings
 from schemas.watch import ModelWatch
-from segment_api import problems, users
+from segment_api import explain, problems, users
 from segment_api.access import Tokens
 from segment_api.gate import Gate
 from segment_api.metrics import Metrics
@@ -83,7 +83,8 @@ def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatc
         rate=settings.api_rate,
         metrics=metrics,
     )
-    app.include_router(users.router(services))
+    for part in (users, explain):
+        app.include_router(part.router(services))
     model = services.model
 
     @app.post("/v1/what-if", tags=["customers"], responses=responses(422, 503))
