@@ -48,6 +48,15 @@ def sizes_key(prefix: str) -> str:
     return f"{prefix}sizes"
 
 
+def touched_key(prefix: str) -> str:
+    """The Redis stream of who was written: each entry has the field `ids`, a msgpack list of user ids.
+
+    >>> touched_key("segstream:")
+    'segstream:touched'
+    """
+    return f"{prefix}touched"
+
+
 FIELDS: Final = tuple(name for name in Membership.__struct_fields__ if name != "user_id")
 """The fields of the Redis hash, in order."""
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from schemas import newcomer, scoring
-from schemas.features import FEATURES, TRANSFORMS, UNKNOWN, Countable, Facts, FeatureSpec, label, number
+from schemas.features import FEATURES, TRANSFORMS, UNKNOWN, Countable, Facts, FeatureSpec
 from schemas.newcomer import Likely, Newcomers
 from schemas.signing import BadSignature, Keyring, Signer
 
@@ -240,16 +240,24 @@ class Model:
 
     def project_many(self, rows: Sequence[Facts]) -> npt.NDArray[np.float64]:
         """The customers' places in model space, shape (n, d)."""
-        z = np.tile(np.array(self.artifact.bias), (len(rows), 1))
+        return self._places(len(rows), lambda name: [FEATURES[name].formula(known) for known in rows])
+
+    def project_features(self, rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
+        """The same from their features by name, in raw units as `features.raw` gives them; shape (n, d)."""
+        return self._places(len(rows), lambda name: [row.get(name) for row in rows])
+
+    def _places(self, n: int, values: Callable[[str], list[Any]]) -> npt.NDArray[np.float64]:
+        z = np.tile(np.array(self.artifact.bias), (n, 1))
         for term in self.artifact.numbers:
             transform = TRANSFORMS[term.transform]
-            values = [number(term.feature, known) for known in rows]
-            x = np.array([term.default if value is None else transform(value) for value in values], dtype=float)
+            found = [term.default if value is None else transform(value) for value in values(term.feature)]
+            x = np.array(found, dtype=float)
             for d, weight in enumerate(term.weights):
                 z[:, d] += weight * x
         for category in self.artifact.categories:
-            found = [category.table.get(label(category.feature, known), category.unseen) for known in rows]
-            z += np.array(found, dtype=float).reshape(z.shape)
+            labels = [UNKNOWN if value is None else value for value in values(category.feature)]
+            rows = [category.table.get(label, category.unseen) for label in labels]
+            z += np.array(rows, dtype=float).reshape(z.shape)
         return z
 
     def score_many(

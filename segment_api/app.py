@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import redis
 import redis.asyncio
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -16,10 +17,11 @@ from schemas.membership import sizes_key
 from schemas.model import PROSPECT, PROSPECT_NAME
 from schemas.settings import Settings
 from schemas.watch import ModelWatch
-from segment_api import explain, problems, users
+from segment_api import explain, problems, similar, users
 from segment_api.access import Tokens
 from segment_api.gate import Gate
 from segment_api.metrics import Metrics
+from segment_api.mirror import Mirror
 from segment_api.problems import responses
 from segment_api.services import Services
 from segment_api.whatif import Answer, WhatIf, answer
@@ -59,10 +61,15 @@ class Active(BaseModel):
 def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatch, clock: Callable[[], int]) -> FastAPI:
     """The application. `clock` gives microseconds UTC; `watch` follows the active model for the application's lifetime."""
 
+    background = redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5)
+    mirror = Mirror(background, settings.prefix, lambda: watch.state.model)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch.start()
+        mirror.start()
         yield
+        mirror.stop()
         watch.stop()
         await client.aclose()
 
@@ -75,7 +82,7 @@ def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatc
         redoc_url=None,
     )
     metrics = Metrics()
-    services = Services(settings, client, watch, clock)
+    services = Services(settings, client, watch, mirror, clock)
     problems.install(app)
     app.add_middleware(
         Gate,
@@ -83,7 +90,7 @@ def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatc
         rate=settings.api_rate,
         metrics=metrics,
     )
-    for part in (users, explain):
+    for part in (users, explain, similar):
         app.include_router(part.router(services))
     model = services.model
 

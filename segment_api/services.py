@@ -12,6 +12,8 @@ from schemas.membership import Membership, from_fields, user_key
 from schemas.model import Model
 from schemas.settings import Settings
 from schemas.watch import ModelWatch
+from segment_api.index import Index
+from segment_api.mirror import Mirror
 from segment_api.problems import Problem
 
 
@@ -22,6 +24,7 @@ class Services:
     settings: Settings
     redis: redis.asyncio.Redis
     watch: ModelWatch
+    mirror: Mirror
     clock: Callable[[], int]
 
     def model(self) -> Model:
@@ -29,6 +32,16 @@ class Services:
         found = self.watch.state.model
         if found is None:
             raise Problem(503, "Service Unavailable", "No model is in use yet: `segstream train --publish`.")
+        return found
+
+    def index(self) -> Index:
+        """Everyone at once. Raises Problem while they are still being read."""
+        found = self.mirror.index
+        if found is None:
+            done = f"{self.mirror.reading} so far" if not self.mirror.error else f"Redis: {self.mirror.error}"
+            raise Problem(
+                503, "Service Unavailable", f"The customers are still being read ({done}); try again in a moment."
+            )
         return found
 
     async def membership(self, user_id: str) -> Membership:

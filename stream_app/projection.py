@@ -19,7 +19,7 @@ import structlog
 
 from schemas.customer import Customer
 from schemas.features import raw
-from schemas.membership import FIELDS, Membership, sizes_key, to_values, user_key
+from schemas.membership import FIELDS, Membership, sizes_key, to_values, touched_key, user_key
 from schemas.model import Model
 from schemas.times import rfc3339
 from stream_app.customers import Customers
@@ -33,8 +33,8 @@ LOOK_EVERY: Final = 1.0
 """Seconds between looks whether Redis has lost what was written."""
 
 _PROJECT: Final = """
--- KEYS: sizes hash   ARGV: prefix of the user hashes, names of the fields, rows: {user id, value, ...} (both msgpack)
-local names, written = cmsgpack.unpack(ARGV[2]), 0
+-- KEYS: sizes hash, stream of who was written   ARGV: prefix of the user hashes, names of the fields, rows: {user id, value, ...} (both msgpack)
+local names, written = cmsgpack.unpack(ARGV[2]), {}
 local place = {}
 for i, name in ipairs(names) do place[name] = i + 1 end
 for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do
@@ -59,10 +59,11 @@ for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do
       if at[3] then redis.call('HINCRBY', KEYS[1], at[3], -1) end
       redis.call('HINCRBY', KEYS[1], segment, 1)
     end
-    written = written + 1
+    written[#written + 1] = row[1]
   end
 end
-return written
+if #written > 0 then redis.call('XADD', KEYS[2], 'MAXLEN', '~', '5000', '*', 'ids', cmsgpack.pack(written)) end
+return #written
 """
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -215,7 +216,9 @@ class Projection:
                 rows.append([row.user_id, *to_values(row)])
         if rows:
             prefix = user_key(self._prefix, "")
-            await self._script(keys=[sizes_key(self._prefix)], args=[prefix, self._names, _encode(rows)])
+            await self._script(
+                keys=[sizes_key(self._prefix), touched_key(self._prefix)], args=[prefix, self._names, _encode(rows)]
+            )
             self._metrics.projected.inc(len(rows))
 
 
