@@ -264,12 +264,7 @@ class Model:
         self, rows: Sequence[Facts]
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Nearest centroid, margin and distance of many customers, each of shape (n,); bit-identical to `score`."""
-        z = self.project_many(rows)
-        d2 = np.zeros((len(rows), len(self._centroids)))
-        for i, centroid in enumerate(self._centroids):
-            for d, value in enumerate(centroid):
-                difference = z[:, d] - value
-                d2[:, i] += difference * difference
+        d2 = self._squares(self.project_many(rows))
         nearest = d2.argmin(axis=1)  # the first of equals, as in `_assign`
         best = d2[np.arange(len(rows)), nearest]
         gaps = np.array(self._gaps)[nearest]
@@ -278,6 +273,23 @@ class Model:
         margins[np.arange(len(rows)), nearest] = np.inf
         margin = margins.min(axis=1)
         return nearest, np.where(np.isinf(margin), 0.0, margin), np.sqrt(best)
+
+    def _squares(self, z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Squared distances to the centroids, shape (n, k)."""
+        d2 = np.zeros((len(z), len(self._centroids)))
+        for i, centroid in enumerate(self._centroids):
+            for d, value in enumerate(centroid):
+                difference = z[:, d] - value
+                d2[:, i] += difference * difference
+        return d2
+
+    def assign_features(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """As `assign_many`, from features by name, in raw units."""
+        if not rows:
+            return []
+        nearest = self._squares(self.project_features(rows)).argmin(axis=1).tolist()
+        counted = self.spec.population
+        return [self._ids[i] if row.get(counted) else PROSPECT for row, i in zip(rows, nearest, strict=True)]
 
     def assign_many(self, rows: Sequence[Facts]) -> list[str]:
         """The segment ids of many customers by the nearest centroid; prospects where there is nothing to segment."""

@@ -10,65 +10,50 @@ import redis
 import redis.asyncio
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, Field
 from redis import RedisError
 
-from schemas.membership import sizes_key
-from schemas.model import PROSPECT, PROSPECT_NAME
+from schemas.registry import Registry
 from schemas.settings import Settings
+from schemas.signing import Keyring
 from schemas.watch import ModelWatch
-from segment_api import explain, problems, similar, users
+from segment_api import changes, explain, models, problems, segments, similar, system, users
 from segment_api.access import Tokens
+from segment_api.fleet import Fleet
 from segment_api.gate import Gate
+from segment_api.journal import Journal
+from segment_api.library import Library
 from segment_api.metrics import Metrics
 from segment_api.mirror import Mirror
+from segment_api.pages import routes
+from segment_api.pages.look import Look
 from segment_api.problems import responses
 from segment_api.services import Services
+from segment_api.tail import Tail
 from segment_api.whatif import Answer, WhatIf, answer
 
 
-class SegmentCard(BaseModel):
-    """One segment: what it was when the model was trained, and how many are in it now."""
-
-    id: str
-    name: str
-    customers: int = Field(description="Live.")
-    trained_size: int | None
-    trained_share: float | None
-    medians: dict[str, float]
-    top: dict[str, list[tuple[str, float]]]
-
-
-class Segments(BaseModel):
-    """All segments of the active model, prospects last."""
-
-    model_id: str
-    segments: list[SegmentCard]
-
-
-class Active(BaseModel):
-    """The model in use."""
-
-    model_id: str
-    recipe: str
-    trained_at: str
-    data_until: str
-    rows: int
-    segments: int
-    refused: str = Field(description="Why a newer version was refused; empty where none was.")
-
-
-def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatch, clock: Callable[[], int]) -> FastAPI:
+def create_app(
+    settings: Settings, client: redis.asyncio.Redis, watch: ModelWatch, keys: Keyring, clock: Callable[[], int]
+) -> FastAPI:
     """The application. `clock` gives microseconds UTC; `watch` follows the active model for the application's lifetime."""
 
     background = redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5)
     mirror = Mirror(background, settings.prefix, lambda: watch.state.model)
 
+    journal = Journal(settings.home / "api" / "journal.sqlite", settings.api_changes)
+    tail = Tail(settings, journal, clock)
+    library = Library(Registry(background, settings.prefix), keys, settings.home / "reports")
+    fleet = Fleet(settings)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch.start()
         mirror.start()
+        tail.start()
+        fleet.start()
         yield
+        fleet.stop()
+        tail.stop()
         mirror.stop()
         watch.stop()
         await client.aclose()
@@ -82,69 +67,26 @@ def create_app(settings: Settings, client: redis.asyncio.Redis, watch: ModelWatc
         redoc_url=None,
     )
     metrics = Metrics()
-    services = Services(settings, client, watch, mirror, clock)
-    problems.install(app)
+    services = Services(settings, client, watch, mirror, journal, tail, library, fleet, clock)
+    tokens = Tokens.parse(settings.api_tokens.get_secret_value())
+    look = Look(services)
+    problems.install(app, look.trouble)
     app.add_middleware(
         Gate,
-        tokens=Tokens.parse(settings.api_tokens.get_secret_value()),
+        tokens=tokens,
         rate=settings.api_rate,
         metrics=metrics,
     )
-    for part in (users, explain, similar):
+    for part in (users, explain, similar, changes, segments, models, system):
         app.include_router(part.router(services))
+    app.include_router(routes.router(services, look))
+    app.include_router(routes.entrance(services, look, tokens))
     model = services.model
 
     @app.post("/v1/what-if", tags=["customers"], responses=responses(422, 503))
     async def what_if(question: WhatIf) -> Answer:
         """The segment of a customer who does not exist."""
         return answer(model(), question)
-
-    @app.get("/v1/segments", tags=["segments"], responses=responses(503))
-    async def segments() -> Segments:
-        """The segments of the active model with their live sizes."""
-        current = model()
-        counts: Any = await client.hgetall(sizes_key(settings.prefix))  # type: ignore[misc]
-        live = {name.decode(): int(count) for name, count in counts.items()}
-        cards = [
-            SegmentCard(
-                id=s.id,
-                name=s.name,
-                customers=live.get(s.id, 0),
-                trained_size=s.size,
-                trained_share=s.share,
-                medians=s.medians,
-                top={column: list(values) for column, values in s.top.items()},
-            )
-            for s in current.segments
-        ]
-        prospects = live.get(PROSPECT, 0)
-        cards.append(
-            SegmentCard(
-                id=PROSPECT,
-                name=PROSPECT_NAME,
-                customers=prospects,
-                trained_size=None,
-                trained_share=None,
-                medians={},
-                top={},
-            )
-        )
-        return Segments(model_id=current.id, segments=cards)
-
-    @app.get("/v1/models/active", tags=["models"], responses=responses(503))
-    async def active() -> Active:
-        """The model in use."""
-        current = model()
-        a = current.artifact
-        return Active(
-            model_id=current.id,
-            recipe=a.recipe,
-            trained_at=a.trained_at,
-            data_until=a.data_until,
-            rows=a.rows,
-            segments=len(current.segments),
-            refused=watch.state.refused,
-        )
 
     @app.get("/health", tags=["operations"])
     async def health() -> dict[str, str]:

@@ -95,7 +95,8 @@ class Gate:
             return
         host = _host(scope)
         if caller is None:
-            if wait := self._failures.wait(host, time.monotonic()):
+            pace = self._failures if "authorization" in headers else self._pace
+            if wait := pace.wait(host, time.monotonic()):
                 raise _too_many(wait)
             raise Refused(401, "Unauthorized", self._how(), {"WWW-Authenticate": 'Bearer realm="segstream"'})
         if not caller.may(wanted):

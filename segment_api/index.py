@@ -48,6 +48,7 @@ class Index:
         self._lock = threading.Lock()
         self._ids: list[str] = []
         self._at: dict[str, int] = {}
+        self._prospects: dict[str, None] = {}
         self._codes = {s.id: i for i, s in enumerate(model.segments)}
         self._names = [s.id for s in model.segments]
         self._z: Floats = np.full((len(model.artifact.bias), _ROOM), np.nan)
@@ -64,10 +65,12 @@ class Index:
             for row, place in zip(rows, places, strict=True):
                 at = self._at.get(row.user_id)
                 if row.segment == PROSPECT:
+                    self._prospects[row.user_id] = None
                     if at is not None:
                         self._drop(row.user_id, at)
                     continue
                 if at is None:
+                    self._prospects.pop(row.user_id, None)
                     at = self._room(row.user_id)
                 self._z[:, at] = place
                 self._raw[:, at] = [_number(row.features.get(name)) for name in self.numbers]
@@ -168,6 +171,8 @@ class Index:
         """Customers of a segment in the order of their ids, those beyond the id `after`."""
         with self._lock:
             code = self._codes.get(segment, -2)
+            if segment == PROSPECT:
+                return heapq.nsmallest(count, (user_id for user_id in self._prospects if user_id > after))
             found = (self._ids[i] for i in np.flatnonzero(self._segment[: len(self._ids)] == code).tolist())
             return heapq.nsmallest(count, (user_id for user_id in found if user_id > after))
 

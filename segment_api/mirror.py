@@ -54,6 +54,16 @@ class Mirror:
             self._thread.join(timeout=10)
         self._client.close()
 
+    def features(self, user_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The features of customers, raw units; who is not known is left out."""
+        found: list[dict[str, Any]] = []
+        for chunk in _chunks(user_ids, CHUNK):
+            with self._client.pipeline(transaction=False) as pipe:
+                for user_id in chunk:
+                    pipe.hget(self._prefix + user_id, "features")
+                found += [msgspec.json.decode(value) for value in pipe.execute() if value is not None]
+        return found
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:

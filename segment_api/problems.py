@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -39,32 +40,36 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ProblemDocument, "content": {MEDIA_TYPE: {}}} for status in statuses}
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error with a problem document."""
+Page = Callable[[Request, int, str, str], Response]
+
+
+def install(app: FastAPI, page: Page) -> None:
+    """Answer every error with a problem document, or where a browser asked for a page, with one."""
+
+    def told(request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+        wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
+        return page(request, status, title, detail) if wants_page else document(status, title, detail, headers)
 
     @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> JSONResponse:
-        return document(error.status, error.title, error.detail)
+    async def problem(request: Request, error: Problem) -> Response:
+        return told(request, error.status, error.title, error.detail)
 
     @app.exception_handler(RedisError)
-    async def unreachable(_: Request, error: RedisError) -> JSONResponse:
+    async def unreachable(request: Request, error: RedisError) -> Response:
         detail = "Redis does not answer; the segments are safe in Kafka and will be served again when it is back."
-        return document(503, "Service Unavailable", detail, {"Retry-After": "5"})
+        return told(request, 503, "Service Unavailable", detail, {"Retry-After": "5"})
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        told = "; ".join(f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors())
-        return document(422, "Unprocessable Content", told)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        wrong = "; ".join(f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors())
+        return told(request, 422, "Unprocessable Content", wrong)
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> Response:
         title = HTTPStatus(error.status_code).phrase
-        told = (
-            "There is nothing at this address; /docs lists what there is."
-            if error.status_code == 404
-            else str(error.detail)
-        )
-        return document(error.status_code, title, told, dict(error.headers or {}))
+        nothing = "There is nothing at this address; /docs lists what there is."
+        detail = nothing if error.status_code == 404 else str(error.detail)
+        return told(request, error.status_code, title, detail, dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def internal(_: Request, error: Exception) -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 
 import redis
@@ -29,8 +30,16 @@ def run(settings: Settings, keys: Keyring) -> None:
         poll=settings.model_poll,
         on_model=lambda model: None,
     )
-    app = create_app(settings, client, watch, lambda: time.time_ns() // 1000)
+    app = create_app(settings, client, watch, keys, lambda: time.time_ns() // 1000)
     log = logging.getLogger("uvicorn.error")
     if not settings.api_tokens.get_secret_value():
         log.warning("no SEGSTREAM_API_TOKENS: whoever is on this machine may do everything, nobody else anything")
-    uvicorn.run(app, host=settings.api_host, port=settings.api_port, log_level=settings.log_level, access_log=False)
+    sys.setswitchinterval(0.0005)  # a request must not wait 5 ms for a thread that reads customers
+    uvicorn.run(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_level=settings.log_level,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+    )

@@ -8,13 +8,17 @@ from typing import Any
 
 import redis.asyncio
 
-from schemas.membership import Membership, from_fields, user_key
-from schemas.model import Model
+from schemas.membership import Membership, from_fields, sizes_key, user_key
+from schemas.model import PROSPECT, Model
 from schemas.settings import Settings
 from schemas.watch import ModelWatch
+from segment_api.fleet import Fleet
 from segment_api.index import Index
+from segment_api.journal import Journal
+from segment_api.library import Library
 from segment_api.mirror import Mirror
 from segment_api.problems import Problem
+from segment_api.tail import Tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,10 @@ class Services:
     redis: redis.asyncio.Redis
     watch: ModelWatch
     mirror: Mirror
+    journal: Journal
+    tail: Tail
+    library: Library
+    fleet: Fleet
     clock: Callable[[], int]
 
     def model(self) -> Model:
@@ -43,6 +51,18 @@ class Services:
                 503, "Service Unavailable", f"The customers are still being read ({done}); try again in a moment."
             )
         return found
+
+    def now(self) -> int:
+        """Seconds since 1970."""
+        return self.clock() // 1_000_000
+
+    async def sizes(self) -> dict[str, int]:
+        """Customers per segment id now: those of the active model, prospects, and what is left of earlier models."""
+        counts: Any = await self.redis.hgetall(sizes_key(self.settings.prefix))  # type: ignore[misc]
+        live = {name.decode(): max(0, int(count)) for name, count in counts.items()}
+        present = {segment.id: live.get(segment.id, 0) for segment in self.model().segments}
+        present[PROSPECT] = live.get(PROSPECT, 0)
+        return present | {name: count for name, count in live.items() if count and name not in present}
 
     async def membership(self, user_id: str) -> Membership:
         """Where a customer is. Raises Problem where she is not known."""

@@ -51,6 +51,8 @@ def _play(scene: Stage, view: View, seconds: int, customers: int, rate: float, s
     first = _train(s, url)
     view.say(f"published {first['model_id']} with {first['k']} segments: {first['choice']['reason']}")
     scene.start_worker()
+    address = scene.start_api()
+    view.say(f"dashboard: [bold]{address}[/] (while the demo runs)")
     probe = Probe(s, context.now_micros)
     probe.start()
     traffic = Traffic(s.kafka, shop, rate, context.now_micros)
@@ -86,6 +88,7 @@ def _play(scene: Stage, view: View, seconds: int, customers: int, rate: float, s
             for a in probe.alerts
         ],
         "models": [first["model_id"], parity.model_id],
+        "dashboard": address,
         "worker_log": str(scene.log),
     }
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,7 @@ class Stage:
     environment: dict[str, str]
     home: Home
     worker: subprocess.Popen[bytes] | None = None
+    api: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> Path:
@@ -55,6 +57,30 @@ class Stage:
                 raise No(f"the worker did not become ready; its log: {self.log}")
             time.sleep(0.1)
 
+    def start_api(self) -> str:
+        """Start the API and the dashboard as a process; its address. Raises No where it does not answer."""
+        port = _free(self.settings.api_port)
+        log = self.home.root / "api.log"
+        with log.open("wb") as out:
+            self.api = subprocess.Popen(
+                [sys.executable, "-m", "segstream", "serve"],
+                env=os.environ
+                | self.environment
+                | {"SEGSTREAM_API_HOST": "127.0.0.1", "SEGSTREAM_API_PORT": str(port)},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + READY
+        while True:
+            try:
+                with urllib.request.urlopen(f"{address}/health", timeout=2):
+                    return address
+            except OSError as error:
+                if self.api.poll() is not None or time.monotonic() > deadline:
+                    raise No(f"the API does not answer; its log: {log}") from error
+            time.sleep(0.1)
+
     def condition(self) -> dict[str, Any]:
         """What the worker says of itself; empty where it cannot be asked."""
         assert self.worker is not None
@@ -65,15 +91,16 @@ class Stage:
         except (OSError, ValueError):
             return {}
 
-    def stop_worker(self) -> None:
-        """End the worker in good order."""
-        if self.worker is not None and self.worker.poll() is None:
-            self.worker.terminate()
-            try:
-                self.worker.wait(45)
-            except subprocess.TimeoutExpired:
-                self.worker.kill()
-                self.worker.wait()
+    def stop(self) -> None:
+        """End the API and the worker in good order."""
+        for process in (self.api, self.worker):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(45)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
 @contextmanager
@@ -92,8 +119,18 @@ def stage(settings: Settings) -> Iterator[Stage]:
         yield made
     finally:
         if made is not None:
-            made.stop_worker()
+            made.stop()
         servers.stop(home)
+
+
+def _free(wanted: int) -> int:
+    """The wanted port, or a free one where it is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise No("no port is free on 127.0.0.1")
 
 
 def _empty(settings: Settings) -> None:

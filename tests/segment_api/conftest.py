@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 import redis.asyncio
+import uvicorn
 from fastapi.testclient import TestClient
 
 from sandbox.redis import Redis
@@ -22,7 +27,6 @@ from tests.schemas.models import SIGNER, sealed
 from tests.waiting import wait_for
 
 NOW = 1_767_225_610_000_000
-Serving = Callable[..., "contextmanager[TestClient]"]
 
 
 @pytest.fixture
@@ -49,10 +53,37 @@ def serving(settings: Settings, host: str = "127.0.0.1") -> Iterator[TestClient]
         on_model=lambda m: None,
     )
     client = redis.asyncio.Redis.from_url(settings.redis, socket_connect_timeout=1, socket_timeout=1)
-    app = create_app(settings, client, watch, lambda: NOW)
+    app = create_app(settings, client, watch, Keyring([SIGNER.public]), lambda: NOW)
     with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False, client=(host, 50_000)) as asked:
         wait_for(lambda: asked.get("/ready").status_code == 200, "the API is ready")
         yield asked
+
+
+@contextmanager
+def listening(settings: Settings, clock: Callable[[], int] = lambda: time.time_ns() // 1000) -> Iterator[httpx.Client]:
+    """The API on a port of its own, with the true time."""
+    watch = ModelWatch(
+        redis.Redis.from_url(settings.redis),
+        settings.prefix,
+        Keyring([SIGNER.public]),
+        poll=0.2,
+        on_model=lambda m: None,
+    )
+    app = create_app(settings, redis.asyncio.Redis.from_url(settings.redis), watch, Keyring([SIGNER.public]), clock)
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [port]})
+        thread.start()
+        address = f"http://127.0.0.1:{port.getsockname()[1]}"
+        try:
+            with httpx.Client(base_url=address, timeout=20) as client:
+                wait_for(lambda: server.started and client.get("/ready").status_code == 200, "the API is ready")
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 @pytest.fixture

@@ -1,0 +1,209 @@
+"""Changes of segment: a customer's time line, the latest of everyone, and the stream of those to come; and the drift alerts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Header, Query
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.changes import Cause, SegmentChanged
+from schemas.events import MAX_ID
+from segment_api.journal import Seen
+from segment_api.problems import Problem, responses
+from segment_api.services import Services
+from segment_api.tail import from_event_id, to_event_id
+from segment_api.users import UserId
+
+MISSED: Final = 10_000
+"""Changes that are sent again to a listener who comes back."""
+LISTENERS: Final = 200
+ALIVE: Final = 15.0
+"""Seconds between signs of life of a quiet stream."""
+
+Limit = Annotated[int, Query(ge=1, le=500, description="How many.")]
+OfSegment = Annotated[str, Query(max_length=64, description="Only into or out of this segment (id).", examples=["s3"])]
+Causes = Annotated[list[Cause] | None, Query(description="Only for these causes.")]
+
+_EXAMPLE: Final = {
+    "change_id": "4711:orders:2:118034:4",
+    "user_id": "4711",
+    "from_segment": "s2",
+    "from_name": "Regulars",
+    "to_segment": "s3",
+    "to_name": "Frequent big spenders",
+    "cause": "behaviour",
+    "caused_by": "orders:2:118034",
+    "model_id": "m-0f3a9c2b41de",
+    "feature_spec": "behaviour",
+    "margin": 0.12,
+    "features": {"orders": 12.0, "gross_spend": 1830.5},
+    "event_time": "2026-01-31T10:00:00Z",
+    "decided_at": "2026-01-31T10:00:00.004Z",
+    "sequence": 4,
+}
+
+
+class Change(BaseModel):
+    """A customer has moved from one segment to another, and why; as on `segment-changes`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    change_id: str = Field(description="A repeated change carries the same id.")
+    user_id: str
+    from_segment: str | None = Field(description="Null: she is new.")
+    from_name: str | None
+    to_segment: str
+    to_name: str
+    cause: Cause
+    caused_by: str = Field(description="The event (topic, partition, offset) or the model.")
+    model_id: str
+    feature_spec: str
+    margin: float
+    features: dict[str, Any] = Field(description="Raw units, as they were then.")
+    event_time: str
+    decided_at: str
+    sequence: int
+
+
+class Changes(BaseModel):
+    """Changes, the latest first."""
+
+    changes: list[Change]
+    caught_up: bool = Field(
+        description="False while the API still reads what Kafka holds: older changes may be missing."
+    )
+
+
+class Alert(BaseModel):
+    """The stream no longer looks like the data the model was trained on; as on `drift-alerts`."""
+
+    alert_id: str
+    level: str
+    signal: str
+    model_id: str
+    direction: str
+    partition: int
+    statistic: float = Field(description="Standard deviations from the training data.")
+    reference_mean: float
+    reference_std: float
+    n: int
+    event_time: str
+    raised_at: str
+    cooldown_until: str
+    message: str
+    suggested_action: str
+
+
+class Alerts(BaseModel):
+    """Drift alerts, the latest first."""
+
+    alerts: list[Alert]
+
+
+def concerns(change: SegmentChanged, segment: str, causes: frozenset[str], user: str) -> bool:
+    """Whether a change passes the filters; an empty filter lets everything pass."""
+    return (
+        (not segment or segment in (change.from_segment, change.to_segment))
+        and (not causes or change.cause in causes)
+        and (not user or change.user_id == user)
+    )
+
+
+async def feed(
+    services: Services, start: dict[int, int] | None, segment: str, causes: frozenset[str], user: str
+) -> AsyncIterator[bytes]:
+    """Server-sent events: `change`, and `gap` where some were missed for good. The id is the place to come back to."""
+    listener = services.tail.listen()
+    try:
+        places = await run_in_threadpool(services.tail.places)
+        yield f"retry: 2000\nid: {to_event_id(places)}\n\n".encode()
+        if start is not None:
+            missed = await run_in_threadpool(services.journal.since, start, MISSED)
+            if missed is None:
+                yield _event("gap", b'{"reason": "too long away: ask for the state anew"}', places)
+            else:
+                places = places | start
+                for seen in missed:
+                    places[seen.partition] = seen.offset + 1
+                    if concerns(seen.change, segment, causes, user):
+                        yield _event("change", seen.body, places)
+        while not (listener.is_behind and listener.queue.empty()):
+            try:
+                seen = await asyncio.wait_for(listener.queue.get(), ALIVE)
+            except TimeoutError:
+                yield f"id: {to_event_id(places)}\n\n".encode()
+                continue
+            if _is_new(seen, places) and concerns(seen.change, segment, causes, user):
+                yield _event("change", seen.body, places)
+    finally:
+        services.tail.leave(listener)
+
+
+def _is_new(seen: Seen, places: dict[int, int]) -> bool:
+    if seen.offset < places.get(seen.partition, 0):
+        return False
+    places[seen.partition] = seen.offset + 1
+    return True
+
+
+def _event(kind: str, data: bytes, places: dict[int, int]) -> bytes:
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), to_event_id(places).encode(), data)
+
+
+def router(services: Services) -> APIRouter:
+    """The endpoints."""
+    api = APIRouter(prefix="/v1", tags=["changes"])
+
+    def told(found: list[SegmentChanged]) -> Changes:
+        rows = [Change(**msgspec.structs.asdict(change)) for change in found]
+        return Changes(changes=rows, caught_up=services.tail.is_caught_up)
+
+    @api.get("/users/{user_id}/timeline", tags=["customers"], responses=responses(401, 422, 429, 503))
+    async def timeline(user_id: UserId, limit: Limit = 100) -> Changes:
+        """A customer's changes of segment with their reasons, the latest first."""
+        return told(await run_in_threadpool(services.journal.timeline, user_id, limit))
+
+    @api.get("/changes", responses=responses(401, 422, 429, 503))
+    async def latest(limit: Limit = 50, segment: OfSegment = "", cause: Causes = None) -> Changes:
+        """The latest changes of everyone."""
+        return told(await run_in_threadpool(services.journal.latest, limit, segment, tuple(cause or ())))
+
+    @api.get(
+        "/changes/stream",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 422, 429, 503)},
+    )
+    async def stream(
+        segment: OfSegment = "",
+        cause: Causes = None,
+        user: Annotated[str, Query(max_length=MAX_ID, description="Only this customer.")] = "",
+        last: Annotated[
+            str | None,
+            Header(alias="Last-Event-ID", description="Go on after this event; good on every copy of the API."),
+        ] = None,
+    ) -> StreamingResponse:
+        """Changes as they happen, as server-sent events `change` (data as on `segment-changes`) and `gap` (some were missed)."""
+        start = from_event_id(last) if last else None
+        if last and start is None:
+            raise Problem(422, "Unprocessable Content", f"Last-Event-ID {last[:40]!r} is none of ours; leave it out.")
+        if services.tail.listeners >= LISTENERS:
+            raise Problem(
+                503,
+                "Service Unavailable",
+                f"{LISTENERS} listeners are connected already; read `segment-changes` from Kafka instead.",
+            )
+        events = feed(services, start, segment, frozenset(cause or ()), user)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+    @api.get("/alerts", tags=["operations"], responses=responses(401, 422, 429))
+    async def alerts(limit: Limit = 50) -> Alerts:
+        """Drift alerts, the latest first."""
+        found = await run_in_threadpool(services.journal.alerts, limit)
+        return Alerts(alerts=[Alert(**msgspec.structs.asdict(alert)) for alert in found])
+
+    return api

@@ -1,0 +1,181 @@
+"""What Kafka tells of the workers: how far they are, who they are, and what they could not use."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from schemas import topics
+from schemas.settings import Settings
+
+EVERY: Final = 2.0
+"""Seconds between looks."""
+MEMBERS_EVERY: Final = 5
+"""Looks between looks at the members of the group."""
+_PACES: Final = 450
+"""Looks that are remembered: 15 minutes."""
+_DEAD: Final = tuple(topics.dead_letter_topic(topic.name) for topic in topics.INPUTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """One partition of an input: the next record to be acknowledged (None: none ever was), and the end."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    end: int
+    lag: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One worker as the consumer group knows it."""
+
+    name: str
+    host: str
+    partitions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast the workers were between two looks."""
+
+    at: float
+    """Seconds since 1970."""
+    events_per_second: float
+    lag: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What was seen last."""
+
+    error: str = "Kafka has not been looked at yet"
+    group: str = "unknown"
+    partitions: tuple[Partition, ...] = ()
+    members: tuple[Member, ...] = ()
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    paces: tuple[Pace, ...] = ()
+
+    @property
+    def lag(self) -> int:
+        """Records that wait."""
+        return sum(p.lag for p in self.partitions)
+
+    @property
+    def events_per_second(self) -> float | None:
+        """Over the last looks; None before there were two."""
+        recent = self.paces[-3:]
+        return sum(p.events_per_second for p in recent) / len(recent) if recent else None
+
+
+class Fleet:
+    """A daemon thread that looks every two seconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
+        self._paces: deque[Pace] = deque(maxlen=_PACES)
+        self._before: tuple[float, dict[tuple[str, int], int]] | None = None
+        self.state = State()
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=15)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            client = Consumer(
+                {
+                    "bootstrap.servers": self._settings.kafka,
+                    "group.id": self._settings.app_id,
+                    "enable.auto.commit": False,
+                    "log_level": 0,
+                }
+            )
+            try:
+                self._look(client, AdminClient({"bootstrap.servers": self._settings.kafka, "log_level": 0}))
+            except KafkaException as error:
+                self.state = State(error=f"Kafka does not answer: {error.args[0]}", paces=tuple(self._paces))
+                self._before = None
+            finally:
+                client.close()
+            self._stop.wait(EVERY)
+
+    def _look(self, client: Consumer, admin: AdminClient) -> None:
+        looks = 0
+        group, members = "unknown", tuple[Member, ...]()
+        while not self._stop.is_set():
+            known = client.list_topics(timeout=5).topics
+            missing = [topic.name for topic in topics.INPUTS if topic.name not in known]
+            if looks % MEMBERS_EVERY == 0 and not missing:
+                group, members = self._members(admin)
+            partitions = self._partitions(client, known) if not missing else ()
+            self._pace(partitions)
+            self.state = State(
+                error=f"topics are missing: {', '.join(missing)}; `segstream topics create`" if missing else "",
+                group=group,
+                partitions=partitions,
+                members=members,
+                dead_letters={
+                    name: _held(client, name, len(known[name].partitions)) for name in _DEAD if name in known
+                },
+                paces=tuple(self._paces),
+            )
+            looks += 1
+            self._stop.wait(EVERY)
+
+    def _partitions(self, client: Consumer, known: dict) -> tuple[Partition, ...]:  # type: ignore[type-arg]
+        parts = [TopicPartition(t.name, p) for t in topics.INPUTS for p in sorted(known[t.name].partitions)]
+        found = []
+        for part in client.committed(parts, timeout=5):
+            low, high = client.get_watermark_offsets(part, timeout=5)
+            at = part.offset if part.offset >= 0 else None
+            lag = high - (low if at is None else max(at, low))
+            found.append(Partition(topic=part.topic, partition=part.partition, committed=at, end=high, lag=lag))
+        return tuple(found)
+
+    def _pace(self, partitions: tuple[Partition, ...]) -> None:
+        now = time.time()
+        done = {(p.topic, p.partition): p.committed or 0 for p in partitions}
+        if self._before is not None and done.keys() == self._before[1].keys():
+            took = now - self._before[0]
+            moved = sum(max(0, done[place] - self._before[1][place]) for place in done)
+            self._paces.append(Pace(at=now, events_per_second=moved / took, lag=sum(p.lag for p in partitions)))
+        self._before = (now, done)
+
+    def _members(self, admin: AdminClient) -> tuple[str, tuple[Member, ...]]:
+        name = self._settings.app_id
+        found = admin.describe_consumer_groups([name], request_timeout=5)[name].result()
+        inputs = {topic.name for topic in topics.INPUTS}
+        members = [
+            Member(
+                name=member.group_instance_id or member.member_id,
+                host=member.host.lstrip("/"),
+                partitions=tuple(
+                    sorted(f"{p.topic}-{p.partition}" for p in member.assignment.topic_partitions if p.topic in inputs)
+                ),
+            )
+            for member in found.members
+        ]
+        return found.state.name.lower(), tuple(sorted(members, key=lambda member: member.name))
+
+
+def _held(client: Consumer, name: str, partitions: int) -> int:
+    """Records of a topic."""
+    ends = [client.get_watermark_offsets(TopicPartition(name, p), timeout=5) for p in range(partitions)]
+    return sum(high - low for low, high in ends)

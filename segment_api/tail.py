@@ -1,0 +1,205 @@
+"""Follows Kafka's outgoing topics into the journal, and tells whoever listens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from schemas import topics
+from schemas.settings import Settings
+from schemas.times import parse_rfc3339
+from segment_api.journal import Journal, Read, Seen
+
+TOPICS: Final = (topics.CHANGES.name, topics.DRIFT_ALERTS.name)
+BATCH: Final = 1000
+"""Records per transaction."""
+_WAITING: Final = 1000
+"""Changes that a listener may be behind; one who is slower is let go, and comes back with the place she was at."""
+_LATENCIES: Final = 2000
+_log: Final = logging.getLogger(__name__)
+
+
+class Listener:
+    """Someone who is told every change from now on. Lives in an event loop; the tail's thread hands over through it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.queue: asyncio.Queue[Seen] = asyncio.Queue(_WAITING)
+        self.is_behind = False
+
+    def tell(self, seen: list[Seen]) -> None:
+        """Called by any thread."""
+        self._loop.call_soon_threadsafe(self._take, seen)
+
+    def _take(self, seen: list[Seen]) -> None:
+        for one in seen:
+            if self.queue.full():
+                self.is_behind = True
+                return
+            self.queue.put_nowait(one)
+
+
+class Tail:
+    """A daemon thread. Where Kafka is away it says so in `error` and tries again."""
+
+    def __init__(self, settings: Settings, journal: Journal, clock: Callable[[], int]) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
+        self._listeners: set[Listener] = set()
+        self.latencies: deque[float] = deque(maxlen=_LATENCIES)
+        """Seconds from an event's own time to its change being seen here, the latest behaviour changes."""
+        self.error = "Kafka has not been reached yet"
+        self.is_caught_up = False
+        self.seen = 0
+        """Changes seen since the start; tells pages that there is something new."""
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End following."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=15)
+
+    def listen(self) -> Listener:
+        """A new listener; give it back to `leave`."""
+        made = Listener()
+        self._listeners.add(made)
+        return made
+
+    def leave(self, listener: Listener) -> None:
+        """Tell no more."""
+        self._listeners.discard(listener)
+
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            client = None
+            try:
+                client = self._open()
+                while client is not None and not self._stop.is_set():
+                    self._read(client)
+            except (KafkaException, sqlite3.Error, msgspec.MsgspecError) as error:
+                self.error = f"{type(error).__name__}: {error}"
+                _log.warning("the changes cannot be followed: %s", self.error)
+            finally:
+                if client is not None:
+                    client.close()
+            self._stop.wait(2.0)
+
+    def _open(self) -> Consumer | None:
+        client = Consumer(
+            {
+                "bootstrap.servers": self._settings.kafka,
+                "group.id": f"{self._settings.app_id}-api",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "log_level": 0,
+            }
+        )
+        try:
+            known = client.list_topics(timeout=5)
+            missing = [name for name in TOPICS if name not in known.topics]
+            if missing:
+                self.error = f"topics are missing: {', '.join(missing)}; `segstream topics create`"
+                client.close()
+                return None
+            self._journal.belongs_to(known.cluster_id or "")
+            self._assign(client, {name: sorted(known.topics[name].partitions) for name in TOPICS})
+        except BaseException:
+            client.close()
+            raise
+        self.error = ""
+        return client
+
+    def _assign(self, client: Consumer, partitions: dict[str, list[int]]) -> None:
+        """Go on where the journal ends; one that is beyond its topic belongs to another, which was deleted."""
+        ends = {
+            (name, p): client.get_watermark_offsets(TopicPartition(name, p), timeout=5)
+            for name, numbers in partitions.items()
+            for p in numbers
+        }
+        positions = {name: self._journal.positions(name) for name in TOPICS}
+        if any(positions[name].get(p, 0) > high for (name, p), (_, high) in ends.items()):
+            self._journal.forget()
+        self._journal.begin({place: low for place, (low, _) in ends.items()})
+        positions = {name: self._journal.positions(name) for name in TOPICS}
+        starts = {(name, p): max(low, positions[name][p]) for (name, p), (low, _) in ends.items()}
+        self._left = {place: high for place, (_, high) in ends.items() if starts[place] < high}
+        self.is_caught_up = not self._left
+        client.assign([TopicPartition(*place, start) for place, start in starts.items()])
+
+    def _read(self, client: Consumer) -> None:
+        message = client.poll(0.2)  # one by one: `consume` would wait for more and spoil the latency
+        records: list[Read] = []
+        while message is not None:
+            if message.error():
+                raise KafkaException(message.error())
+            records.append(Read(message.topic(), message.partition(), message.offset(), message.value()))
+            message = client.poll(0) if len(records) < BATCH else None
+        if not records:
+            return
+        fresh = self._journal.append(records)
+        self._note(records, fresh)
+        for listener in list(self._listeners):
+            listener.tell(fresh)
+
+    def _note(self, records: list[Read], fresh: list[Seen]) -> None:
+        self.seen += len(records)
+        if not self.is_caught_up:
+            for r in records:
+                if r.offset + 1 >= self._left.get((r.topic, r.partition), 0):
+                    self._left.pop((r.topic, r.partition), None)
+            self.is_caught_up = not self._left
+            return
+        now = self._clock()
+        self.latencies.extend(
+            (now - parse_rfc3339(seen.change.event_time)) / 1_000_000
+            for seen in fresh
+            if seen.change.cause == "behaviour"
+        )
+
+    def latency(self) -> dict[str, float]:
+        """Percentiles of the latest latencies, seconds; empty where none was seen."""
+        took = sorted(self.latencies)
+        return {f"p{p}": took[min(len(took) - 1, len(took) * p // 100)] for p in (50, 99)} if took else {}
+
+    def places(self) -> dict[int, int]:
+        """Where the journal of changes ends: partition -> next offset."""
+        return self._journal.positions(topics.CHANGES.name)
+
+
+def to_event_id(places: dict[int, int]) -> str:
+    """Places as the id of a server-sent event: the same on every copy of the API.
+
+    >>> to_event_id({1: 530, 0: 12}), from_event_id("12.530")
+    ('12.530', {0: 12, 1: 530})
+    """
+    return ".".join(str(places.get(p, 0)) for p in range(max(places, default=-1) + 1))
+
+
+def from_event_id(text: str) -> dict[int, int] | None:
+    """The places of such an id; None where it is none."""
+    parts = text.split(".")
+    return (
+        {p: int(part) for p, part in enumerate(parts)}
+        if all(part.isdecimal() and len(part) < 20 for part in parts)
+        else None
+    )
