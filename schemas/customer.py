@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from schemas import topics
+from schemas.model import RETURN
 from schemas.profile import Profile
 
 FORMAT: Final = 3
@@ -40,6 +41,10 @@ class Customer(msgspec.Struct, array_like=True, gc=False):
     """The segment to which the way back is held, where she has left it by no more than the hysteresis."""
     left_at: int = 0
     """The revision at which she left it."""
+
+    def way_back(self) -> int:
+        """For how many of her next events the way back to `left` is held."""
+        return max(0, self.left_at + RETURN - self.revision) if self.left is not None else 0
 
 
 to_bytes: Final = msgspec.msgpack.Encoder().encode

@@ -28,6 +28,10 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     """Of a prospect: the segment she will likely be in when she buys; None where the model does not say."""
     likely_name: str | None = None
     likely_probability: float | None = None
+    left: str | None = None
+    """The segment to which the way back is held by the hysteresis; None where none is."""
+    left_for: int = 0
+    """Her next events for which it is held."""
 
 
 def user_key(prefix: str, user_id: str) -> str:
@@ -78,6 +82,8 @@ def to_values(membership: Membership) -> list[str]:
         m.likely_segment or "",
         m.likely_name or "",
         "" if m.likely_probability is None else repr(m.likely_probability),
+        m.left or "",
+        str(m.left_for) if m.left else "",
     ]
 
 
@@ -111,6 +117,8 @@ def from_fields(user_id: str, fields: Mapping[bytes, bytes]) -> Membership:
             likely_segment=text.get("likely_segment") or None,
             likely_name=text.get("likely_name") or None,
             likely_probability=float(chance) if (chance := text.get("likely_probability")) else None,
+            left=text.get("left") or None,
+            left_for=int(text.get("left_for") or 0),
         )
     except KeyError as error:
         raise ValueError(f"the projection of customer {user_id!r} has no field {error}") from error

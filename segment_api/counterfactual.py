@@ -37,6 +37,17 @@ class Action(NamedTuple):
     """Whether each order also holds something from a category that is new to her."""
 
 
+class WayBack(NamedTuple):
+    """The segment to which the hysteresis holds the way back, and for how many further events."""
+
+    segment: str | None = None
+    events: int = 0
+
+
+FREE: Final = WayBack()
+"""No way is held."""
+
+
 class Change(NamedTuple):
     """An action and the segment it leads to."""
 
@@ -107,7 +118,7 @@ def after(known: Facts, action: Action) -> Facts:
     )
 
 
-def changes(known: Facts, segment: str, model: Model) -> list[Change]:
+def changes(known: Facts, segment: str, model: Model, back: WayBack = FREE) -> list[Change]:
     """For each segment she can be moved to, the smallest change of each kind, the smallest of all first.
 
     Smallest means: the least additional spend, then the fewest orders, then no new category; returns come last. `segment` is the one she
@@ -116,7 +127,7 @@ def changes(known: Facts, segment: str, model: Model) -> list[Change]:
     own = usual(known, model)
     smallest: dict[tuple[str, str, bool, bool], Change] = {}
     for action in _plausible(known, own, model):
-        found = _first(known, segment, action, model)
+        found = _first(known, segment, action, model, back)
         if found is None:
             continue
         kind = (found.segment, action.kind, action.value == own, action.fresh)
@@ -160,11 +171,11 @@ def _rounded(minor: int) -> int:
     return round(minor / step) * step
 
 
-def _first(known: Facts, segment: str, action: Action, model: Model) -> Change | None:
+def _first(known: Facts, segment: str, action: Action, model: Model, back: WayBack) -> Change | None:
     """The action until it first moves her."""
     for count in range(1, action.count + 1):
         known = after(known, action)
-        reached = model.assign(known, segment)[0]
+        reached = model.decide(known, segment, back.segment if count <= back.events else None).segment
         if reached != segment:
             return Change(action._replace(count=count), reached)
     return None

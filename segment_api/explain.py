@@ -104,21 +104,25 @@ class Explanation(BaseModel):
     model_id: str
 
 
-def explain(user_id: str | None, features: Mapping[str, Any], segment: str | None, model: Model) -> Explanation:
-    """The explanation of a customer with these features (raw units), who is in `segment` (None: in none yet)."""
+def explain(
+    user_id: str | None,
+    features: Mapping[str, Any],
+    segment: str | None,
+    model: Model,
+    back: what_would.WayBack = what_would.FREE,
+) -> Explanation:
+    """The explanation of a customer with these features (raw units), whom this model has put into `segment` (None: who is in none yet)."""
     try:
         known, broken = what_would.recovered(features, model), ""
     except ValueError as error:
         known, broken = Facts(), f"What would move her cannot be told: {error}."
-    if segment not in model.names:
-        segment = None  # decided by another model: she is about to be moved by this one, without hysteresis
-    if not broken and (segment is None or not model.is_prospect(known)):
-        segment = model.assign(known, segment)[0]
+    if segment is None and not broken:
+        segment = model.assign(known, None)[0]
     return Explanation(
         user_id=user_id,
         model_id=model.id,
         **_why(features, known, segment or PROSPECT, model, broken),
-        **_moves(known, segment or PROSPECT, model, broken),
+        **_moves(known, segment or PROSPECT, model, broken, back),
     )
 
 
@@ -154,7 +158,7 @@ def _why(features: Mapping[str, Any], known: Facts, segment: str, model: Model, 
     return told | {"beyond": found.beyond, "base": found.base, "summary": reasons.words(found, model)}
 
 
-def _moves(known: Facts, segment: str, model: Model, broken: str) -> dict[str, Any]:
+def _moves(known: Facts, segment: str, model: Model, broken: str, back: what_would.WayBack) -> dict[str, Any]:
     if broken:
         return {"moves": [], "unmoved": broken}
     own = what_would.usual(known, model)
@@ -168,7 +172,7 @@ def _moves(known: Facts, segment: str, model: Model, broken: str) -> dict[str, A
             to_segment=to,
             to_name=model.names[to],
         )
-        for action, to in what_would.changes(known, segment, model)
+        for action, to in what_would.changes(known, segment, model, back)
     ]
     unmoved = "" if moves else f"Nothing plausible moves her: {what_would.bounds(own)} were tried."
     return {"moves": moves, "unmoved": unmoved}
@@ -183,7 +187,9 @@ def router(services: Services) -> APIRouter:
         """Why she is in her segment, in words and numbers, and what would move her."""
         row = await services.membership(user_id)
         model = services.model()
-        segment = row.segment if row.model_id == model.id or row.segment in model.names else None
-        return await run_in_threadpool(explain, user_id, row.features, segment, model)
+        # Decided by another model: she is about to be moved by this one, without hysteresis.
+        segment = row.segment if row.model_id == model.id else None
+        back = what_would.WayBack(row.left, row.left_for) if segment else what_would.FREE
+        return await run_in_threadpool(explain, user_id, row.features, segment, model, back)
 
     return api

@@ -39,7 +39,7 @@ local place = {}
 for i, name in ipairs(names) do place[name] = i + 1 end
 for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do
   local key = ARGV[1] .. row[1]
-  local at = redis.call('HMGET', key, 'sequence', 'revision', 'segment', 'likely_segment')
+  local at = redis.call('HMGET', key, 'sequence', 'revision', 'segment', 'likely_segment', 'left')
   local sequence, revision = tonumber(row[place.sequence]), tonumber(row[place.revision])
   local s, r = tonumber(at[1] or -1), tonumber(at[2] or -1)
   if s < sequence or (s == sequence and r < revision) then
@@ -53,7 +53,7 @@ for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do
       end
     end
     redis.call('HSET', key, unpack(fields))
-    if at[4] and #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
+    if (at[4] or at[5]) and #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
     local segment = row[place.segment]
     if at[3] ~= segment then
       if at[3] then redis.call('HINCRBY', KEYS[1], at[3], -1) end
@@ -226,6 +226,7 @@ def membership(user_id: str, customer: Customer, model: Model, projected_at: str
     """The row of a customer who has been decided."""
     segment = customer.segment or ""
     likely = model.likely(customer.profile)
+    left_for = customer.way_back()
     return Membership(
         user_id=user_id,
         segment=segment,
@@ -241,4 +242,6 @@ def membership(user_id: str, customer: Customer, model: Model, projected_at: str
         likely_segment=likely and likely.segment,
         likely_name=likely and likely.name,
         likely_probability=likely and likely.probability,
+        left=customer.left if left_for else None,
+        left_for=left_for,
     )

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from typing import Literal
 
 import msgspec
 import pytest
 from fastapi.testclient import TestClient
 
+from schemas.customer import Customer, from_bytes, to_bytes
 from schemas.events import Event, OrderCompleted, OrderRefunded
 from schemas.features import SPECS, Facts, facts, raw
 from schemas.model import PROSPECT, Model
 from schemas.profile import Profile, update
 from schemas.settings import Settings
-from segment_api.counterfactual import MOST_ORDERS, recovered
+from segment_api.counterfactual import MOST_ORDERS, WayBack, recovered
 from segment_api.explain import Explanation, Move, explain
+from stream_app.projection import membership
+from stream_app.segmenter import Position, step
 from tests.schemas.models import model as small
 from tests.segment_api.conftest import customer, put
 from tests.segment_api.shop import histories, profile, trained
@@ -24,17 +28,16 @@ from tests.segment_api.shop import histories, profile, trained
 LATER = 1_800_000_000_000_000
 
 
-def with_hysteresis(model: Model, h: float) -> Model:
-    return Model(msgspec.structs.replace(model.artifact, hysteresis=h), model.id)
+def with_hysteresis(model: Model, h: float, holds: Literal["every", "returns"] = "every") -> Model:
+    return Model(msgspec.structs.replace(model.artifact, hysteresis=h, holds=holds), model.id)
 
 
-def lived(events: list[Event], model: Model) -> tuple[Profile, str]:
-    """Her profile and segment after all her events, by the model's own hysteresis."""
-    made, segment = Profile(), None
+def lived(events: list[Event], model: Model) -> Customer:
+    """A customer after all her events, as the stream has her."""
+    made = Customer()
     for event in events:
-        update(made, event)
-        segment = model.assign(made, segment)[0]
-    return made, segment or PROSPECT
+        step(made, event, Position(0, "orders", 0, 0), model, "")
+    return made
 
 
 def done(move: Move, known: Profile, number: int) -> Event:
@@ -56,37 +59,45 @@ def done(move: Move, known: Profile, number: int) -> Event:
 
 
 def test_what_is_told_to_move_a_customer_moves_her_as_told() -> None:
-    """2,000 customers of a trained model, with and without hysteresis: each told change, sent as events, does what was told."""
+    """2,000 customers of a trained model, with each kind of hysteresis and without: each told change, sent as events, does what was told."""
     people = sorted(histories())
     random.Random(3).shuffle(people)
     told = Counter[str]()
-    for h in (0.0, 0.15):
-        model = with_hysteresis(trained(), h)
-        for user_id in people[:1000] if h else people[1000:2000]:
-            known, segment = lived(histories()[user_id], model)
-            explanation = explain(user_id, raw(model.feature_names, known), segment, model)
-            assert explanation.segment == segment
-            told["kept by hysteresis"] += explanation.nearest != segment
-            for move in explanation.moves:
-                one, here = profile(histories()[user_id]), segment
-                for number in range(move.count):
-                    assert here == segment, "not sooner than told"
-                    update(one, done(move, one, number))
-                    here = model.assign(one, here)[0]
-                assert here == move.to_segment, (user_id, move)
-                told[move.kind] += 1
-            assert bool(explanation.moves) != bool(explanation.unmoved)
-            told["unmoved"] += not explanation.moves
+    models = [
+        with_hysteresis(trained(), 0.0),
+        with_hysteresis(trained(), 0.15),
+        with_hysteresis(trained(), 0.5, "returns"),
+    ]
+    for number, user_id in enumerate(people[:2000]):
+        model = models[number % len(models)]
+        known = lived(histories()[user_id], model)
+        row = membership(user_id, known, model, "")
+        explanation = explain(user_id, row.features, row.segment, model, WayBack(row.left, row.left_for))
+        assert explanation.segment == row.segment
+        told[f"held by {model.artifact.holds}"] += explanation.nearest != row.segment
+        told["the way back is held"] += row.left_for > 0
+        for move in explanation.moves:
+            one = from_bytes(to_bytes(known))
+            for again in range(move.count):
+                assert one.segment == row.segment, "not sooner than told"
+                step(one, done(move, one.profile, again), Position(0, "orders", 0, 0), model, "")
+            assert one.segment == move.to_segment, (user_id, move)
+            told[move.kind] += 1
+        assert bool(explanation.moves) != bool(explanation.unmoved)
+        told["unmoved"] += not explanation.moves
     assert told["orders"] > 1500
     assert told["returns"] > 50
-    assert told["kept by hysteresis"] > 0
+    assert told["held by every"] > 0
+    assert told["held by returns"] > 0
+    assert told["the way back is held"] > 0
 
 
 def test_where_nothing_is_told_no_number_of_her_usual_orders_moves_her() -> None:
     model = with_hysteresis(trained(), 1.5)
     seen = 0
     for events in list(histories().values())[:150]:
-        known, segment = lived(events, model)
+        customer = lived(events, model)
+        known, segment = customer.profile, customer.segment
         explanation = explain(None, raw(model.feature_names, known), segment, model)
         if explanation.moves or not known.orders:
             continue
