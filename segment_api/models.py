@@ -234,7 +234,7 @@ def _announce(services: Services, action: str, model_id: str, by: str, reason: s
             on_delivery=lambda error, _: done.append(error),
         )
         producer.flush(5)
-        return done == [None]
+        return [error is None for error in done] == [True]  # a KafkaError cannot be compared with None
     return False
 
 
