@@ -19,6 +19,8 @@ BRANDS: Final = tuple(f"{first} {second}" for first in ("North", "Blue", "Stone"
 COUNTRIES: Final = (("United States", 0.4), ("Germany", 0.2), ("Brasil", 0.15), ("France", 0.15), ("Japan", 0.1))
 SOURCES: Final = (("Search", 0.6), ("Organic", 0.2), ("Facebook", 0.1), ("Email", 0.06), ("Display", 0.04))
 _NEVER_BUYS: Final = 0.08
+_JOINING: Final = 0.3
+"""Customers of the history have joined in this first part of it, so that each has had time to show what kind she is."""
 _NEWCOMERS: Final = 0.04
 """Share of live happenings that are sign-ups."""
 
@@ -131,7 +133,7 @@ class Shop:
         happenings: list[Happening] = []
         r = self._random
         for user_id in range(1, customers + 1):
-            joined = self._now - r.randrange(days * DAY)
+            joined = self._now - int(days * DAY * (1 - _JOINING * r.random()))
             persona = self._join(user_id)
             happenings.append(SignUp(joined, user_id, self._traits(persona)))
             if r.random() < _NEVER_BUYS:
@@ -176,6 +178,10 @@ class Shop:
         if fate < persona.cancelled + persona.returned:
             return [purchase, Refund(at + r.randrange(DAY, 14 * DAY), user_id, order_id, purchase.total)]
         return [purchase]
+
+    def persona(self, user_id: int) -> Persona:
+        """The kind of customer that she was made as: the truth, which no event tells."""
+        return self._personas[user_id]
 
     def shift(self) -> None:
         """From now on the live customers behave differently: dearer, larger and more mixed baskets."""
