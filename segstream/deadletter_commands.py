@@ -55,39 +55,24 @@ def list_letters(
 
 
 @app.command()
-def redrive(topic: Topic = "", json: Json = False) -> None:
+def redrive(
+    topic: Topic = "",
+    only: Annotated[
+        str, typer.Option(help="Only those with this error, as `list` shows it: InvalidEvent, TooLate, ...")
+    ] = "",
+    attempts: Annotated[int, typer.Option(min=1, help="Leave those that came back so often.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    json: Json = False,
+) -> None:
     """Send the dead letters to their source again; each once, however often this is run."""
     with outcome(json) as result:
-        from confluent_kafka import TopicPartition
+        from segstream.redrive import redrive as run
 
-        from segstream import kafka
-
-        settings = Settings()
-        sent = skipped = 0
-        group = f"{settings.app_id}-redrive"
-        producer = kafka.producer(settings)
-        failures: list[str] = []
-        for source in _sources(topic):
-            name = topics.dead_letter_topic(source)
-            done: dict[int, int] = {}
-            for message in kafka.read(settings, name, group):
-                done[message.partition()] = message.offset() + 1
-                if _row(message)["truncated"]:
-                    skipped += 1
-                    continue
-                producer.produce(
-                    source,
-                    message.value(),
-                    message.key(),
-                    on_delivery=lambda error, _: failures.append(str(error)) if error else None,
-                )
-                sent += 1
-            if producer.flush(60) or failures:
-                raise kafka.KafkaUnreachable(f"Kafka did not take every message again ({failures[:1]}); run it again")
-            if done:
-                client = kafka.consumer(settings, group)
-                client.commit(offsets=[TopicPartition(name, p, o) for p, o in done.items()], asynchronous=False)
-                client.close()
-        result.document = {"redriven": sent, "skipped_truncated": skipped}
+        done = run(Settings(), _sources(topic), only=only, most=attempts, dry_run=dry_run)
+        result.document = done.document()
         if not json:
-            out.print(f"{sent} sent again, {skipped} skipped because only a part of them was kept")
+            said = "would be sent again" if dry_run else "sent again"
+            out.print(f"{done.sent} {said} ({', '.join(f'{n} {e}' for e, n in sorted(done.errors.items())) or 'none'})")
+            out.print(
+                f"{done.truncated} skipped because only a part of them was kept, {done.exhausted} because they came back {attempts} times"
+            )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import aiokafka
 import faust
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -261,7 +261,11 @@ class ChunkConsumer(driver.Consumer):
                 await self._rewind([tp])
                 fetched = []
             elif gap is not None:
-                first = (await self.earliest_offsets(tp))[tp]
+                try:
+                    first = (await self.earliest_offsets(tp))[tp]
+                except KafkaError:  # not now: what was fetched is fetched again, and asked for again
+                    await self._rewind([tp for tp, _ in left])
+                    return
                 self._count_expired(tp, gap[0], min(first, gap[1]))
             for part in chunks(fetched):
                 current = (self._fetch_epoch, self.app.consumer_generation_id)
