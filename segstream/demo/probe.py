@@ -20,6 +20,7 @@ class Probe:
         self._client = kafka.consumer(settings, "segstream-demo-probe")
         self._clock = clock
         self._stop = threading.Event()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
         self.causes: Counter[str] = Counter()
         self.latest: deque[SegmentChanged] = deque(maxlen=8)
@@ -46,7 +47,9 @@ class Probe:
         while not self._stop.is_set():
             message = self._client.poll(0.05)  # one by one: `consume` would wait for more and spoil the latency
             if message is not None and message.error() is None:
-                self._take(message.topic(), message.value(), self._clock())
+                now = self._clock()
+                with self._lock:  # what is read here must not grow while someone counts it
+                    self._take(message.topic(), message.value(), now)
 
     def _take(self, topic: str, value: bytes, now: int) -> None:
         if topic == topics.DRIFT_ALERTS.name:
@@ -66,14 +69,15 @@ class Probe:
 
     def latency(self, produced_at: dict[str, int]) -> dict[str, float]:
         """Percentiles of the time from an event's production to its change being read here, milliseconds."""
-        took = sorted(
-            (at - produced_at[event]) / 1000 for event, at in list(self.received_at.items()) if event in produced_at
-        )
+        with self._lock:
+            received = list(self.received_at.items())
+        took = sorted((at - produced_at[event]) / 1000 for event, at in received if event in produced_at)
         if not took:
             return {}
         return {f"p{p}": round(took[min(len(took) - 1, len(took) * p // 100)], 2) for p in (50, 99)}
 
     def sizes(self) -> list[dict[str, Any]]:
         """Customers per segment, the largest first."""
-        counts = Counter(self.where.values())
+        with self._lock:
+            counts = Counter(self.where.values())
         return [{"id": s, "name": self.names[s], "customers": n} for s, n in counts.most_common()]
