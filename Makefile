@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: setup system demo test bench faults lint format clean
+.PHONY: setup system demo test bench faults screenshots lint format clean
 
 setup: $(VENV)/.installed
 
@@ -18,6 +18,7 @@ system:
 	@missing=""; \
 	command -v java >/dev/null 2>&1 || missing="$$missing default-jre-headless"; \
 	command -v mvn >/dev/null 2>&1 || missing="$$missing maven"; \
+	command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing="$$missing chromium"; \
 	$(PYTHON) -c 'import ensurepip' >/dev/null 2>&1 || missing="$$missing python3-venv"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
@@ -47,6 +48,10 @@ $(VENV)/.bench: pyproject.toml constraints.txt | setup
 $(VENV)/.warehouses: pyproject.toml constraints.txt | setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[warehouses]' && touch $@ \
 	  || echo "PostgreSQL and Spark are not installed: their tests are skipped"
+
+# The dashboard's pages into docs/pages, from a demo of some minutes.
+screenshots: setup
+	$(BIN)/python -m bench.screenshots $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

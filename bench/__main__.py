@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench import chart, constants, hotpath, latency, report, scale
+from bench import api, chart, constants, hotpath, latency, report, scale
 from bench.lineup import ENGINES
 
 BUILD: Final = Path("build")
 PAGE: Final = Path("docs/performance.md")
 PICTURE: Final = Path("docs/performance.svg")
-PARTS: Final = ("hotpath", "latency", "scale")
+PARTS: Final = ("hotpath", "latency", "scale", "api")
 
 
 def main() -> int:
@@ -86,6 +86,11 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]]) 
             crowd = replace(crowd, customers=5_000, few=1_000, repetitions=1, swap_seconds=5.0)
             crowd = replace(crowd, workers=(1, 2), fleet_events=20_000)
         return lambda directory, say: scale.measure(crowd, directory, say)
+    if name == "api":
+        asked = api.Plan(customers=options.customers)
+        if quick:
+            asked = replace(asked, customers=5_000, seconds=3.0, searches=20, changes=60)
+        return lambda directory, say: api.measure(asked, directory, say)
     raise SystemExit(f"unknown part {name!r}; there are: {', '.join(PARTS)}")
 
 
@@ -106,7 +111,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--engines", help=f"comma-separated: {', '.join(ENGINES)}")
     parser.add_argument("--events", type=int, help="events to catch up with")
-    parser.add_argument("--customers", type=int, default=1_000_000, help="customers of the part scale")
+    parser.add_argument("--customers", type=int, default=1_000_000, help="customers of the parts scale and api")
     parser.add_argument("--workers", default="1,2,4", help="numbers of workers that the part scale compares")
     parser.add_argument(
         "--constants",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,7 +26,7 @@ from segment_api.library import Library
 from segment_api.metrics import Metrics
 from segment_api.mirror import Mirror
 from segment_api.pages import routes
-from segment_api.pages.look import Look
+from segment_api.pages.look import Look, charts_library
 from segment_api.problems import responses
 from segment_api.services import Services
 from segment_api.tail import Tail
@@ -51,6 +52,7 @@ def create_app(
         mirror.start()
         tail.start()
         fleet.start()
+        asyncio.get_running_loop().run_in_executor(None, charts_library)  # a second or three, before anyone waits
         yield
         fleet.stop()
         tail.stop()

@@ -1,7 +1,7 @@
 """Why a customer is in her segment: what each feature contributes to her distance from the boundary, exactly.
 
 A model is linear up to the centroids, and the boundary between two centroids is a plane: how far she lies beyond it is the sum of
-one contribution per feature, and what an average customer has.
+one contribution per feature, each measured from midway between what is typical of the two, and a small rest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Evidence(NamedTuple):
     against: str
     beyond: float
     base: float
-    """What a customer has of whom nothing is known but the averages."""
+    """What is left for a customer midway between what is typical of the two; near zero where medians are near the centres."""
     parts: tuple[Part, ...]
     """The strongest first."""
 
@@ -50,12 +50,13 @@ def evidence(features: Mapping[str, Any], segment: str, against: str, model: Mod
     here, there = (model.segments[place[s]].medians for s in (segment, against))
     for number in a.numbers:
         value = features.get(number.feature)
-        x = number.default if value is None else TRANSFORMS[number.transform](value)
+        transform = TRANSFORMS[number.transform]
+        x = number.default if value is None else transform(value)
+        typical = [transform(medians[number.feature]) for medians in (here, there) if number.feature in medians]
+        midway = sum(typical) / 2 if len(typical) == 2 else number.default
         weight = _dot(way, number.weights)
-        base += weight * number.default
-        found = Part(
-            number.feature, value, here.get(number.feature), there.get(number.feature), weight * (x - number.default)
-        )
+        base += weight * midway
+        found = Part(number.feature, value, here.get(number.feature), there.get(number.feature), weight * (x - midway))
         parts.append(found)
     for category in a.categories:
         label = features.get(category.feature)

@@ -94,7 +94,7 @@ class Explanation(BaseModel):
     beyond: float = Field(
         description="How far she is beyond that boundary, model units; below zero where only the hysteresis keeps her."
     )
-    base: float = Field(description="What an average customer has; `base` and all pulls add up to `beyond`.")
+    base: float = Field(description="What is left midway between the two; `base` and all pulls add up to `beyond`.")
     pulls: list[Pull]
     summary: str
     moves: list[Move] = Field(

@@ -25,9 +25,9 @@ def shades(segments: Sequence[str], names: Mapping[str, int]) -> list[str]:
 def trend(found: Trend, places: Mapping[str, int]) -> dict[str, Any]:
     """Customers per segment over time, one line each."""
     order = [segment for segment in found.names if any(p.customers.get(segment) for p in found.points)]
-    rows = [
-        {"at": p.at, "segment": found.names[s], "customers": p.customers.get(s, 0)} for p in found.points for s in order
-    ]
+    known = next((i for i, p in enumerate(found.points) if any(p.customers.values())), 1)
+    points = found.points[max(0, known - 1) :]  # nothing is drawn of the time before there was anyone
+    rows = [{"at": p.at, "segment": found.names[s], "customers": p.customers.get(s, 0)} for p in points for s in order]
     scale = {"domain": [found.names[s] for s in order], "range": shades(order, places)}
     return {
         "data": {"values": rows},

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from schemas.changes import SegmentChanged
 from schemas.features import FEATURES
+from schemas.model import PROSPECT
 from schemas.times import from_micros, parse_rfc3339
 from segment_api.evidence import quantity
 
@@ -90,9 +91,11 @@ def label(feature: str) -> str:
 def reason(change: SegmentChanged) -> str:
     """What a change rests on: the first features of the distance as they were then."""
     if change.cause == "model":
-        return f"by model {change.model_id}"
+        return f"decided anew by model {change.model_id}"
+    if change.to_segment == PROSPECT:
+        return "has no order yet" if change.from_segment is None else "has no order any more"
     shown = [(name, value) for name, value in change.features.items() if isinstance(value, float)][:3]
-    return " · ".join(f"{quantity(name, value)} {label(name)}" for name, value in shown)
+    return " · ".join(f"{label(name)} {quantity(name, value)}" for name, value in shown)
 
 
 def sentence(text: str) -> str:
