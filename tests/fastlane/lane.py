@@ -178,7 +178,7 @@ class Member:
     def start(self) -> Member:
         """Start it and wait until it is a member whose positions are set."""
         self._thread.start()
-        wait_for(lambda: self._alive() and self._started.is_set() and self._is_ready(), f"{self.name} is ready", 60)
+        wait_for(lambda: self._alive() and self._started.is_set() and self.is_ready, f"{self.name} is ready", 60)
         return self
 
     def stop(self) -> Member:
