@@ -23,6 +23,8 @@ SHIFT_AT: Final = 0.4
 """Share of the live time after which the shop's customers change."""
 RETRAIN_BY: Final = 0.8
 """Share of the live time by which a new model is trained, whether an alert came or not."""
+FORCE: Final = "the demo has made its customers behave differently on purpose"
+"""Why the second model is published even where many customers change segment with it."""
 SOURCE: Final = "thelook"
 
 
@@ -127,6 +129,8 @@ def _live(scene: Stage, view: View, probe: Probe, traffic: Traffic, shop: Shop, 
             }
             view.update(lambda numbers=numbers: picture(probe, numbers))  # type: ignore[misc]
             time.sleep(0.25)
+        if retraining.finished():
+            view.say(f"published {retraining.model_id}; customers move to it (cause=model)")
     finally:
         view.close()
         retraining.join()
@@ -175,14 +179,14 @@ class _Retraining:
         try:
             happened, self.appended = self._traffic.delivered()
             warehouse.append(self._scene.home.warehouse, happened)
-            self.model_id = _train(self._scene.settings, self._url)["model_id"]
+            self.model_id = _train(self._scene.settings, self._url, FORCE)["model_id"]
         except Exception as error:
             self._error = error
 
 
-def _train(settings: Settings, url: str) -> dict[str, Any]:
+def _train(settings: Settings, url: str, force: str = "") -> dict[str, Any]:
     done = training.train(
-        settings, SOURCE, url, "behaviour", {}, k=0, publish=True, force="", directory=None, say=lambda text: None
+        settings, SOURCE, url, "behaviour", {}, k=0, publish=True, force=force, directory=None, say=lambda text: None
     )
     return done.document
 

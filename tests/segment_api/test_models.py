@@ -22,9 +22,10 @@ from tests.waiting import wait_for
 def two(settings: Settings, registry: Registry) -> Iterator[TestClient]:
     second, data = sealed(shift=0.6)
     registry.publish(second, data, at=2, by="ann", reason="drift")
-    put(settings, *(customer(r.user_id, segment=r.segment, features=dict(r.features)) for r in rows(small(), 300)))
+    people = rows(small(), 300)
+    put(settings, *(customer(r.user_id, segment=r.segment, features=dict(r.features)) for r in people))
     with serving(settings) as asked:
-        wait_for(lambda: asked.get("/v1/users/1/similar").status_code != 503, "everyone is read")
+        wait_for(lambda: asked.get(f"/v1/users/{people[0].user_id}/similar").status_code == 200, "everyone is read")
         yield asked
 
 
