@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.features import FEATURES, Facts
+from schemas.membership import Membership
 from schemas.model import PROSPECT, Model
 from schemas.money import to_major
 from segment_api import counterfactual as what_would
@@ -126,6 +127,13 @@ def explain(
     )
 
 
+def explained(row: Membership, model: Model) -> Explanation:
+    """The explanation of a customer as projected."""
+    if row.model_id != model.id:  # she is about to be moved by this model, without hysteresis
+        return explain(row.user_id, row.features, None, model)
+    return explain(row.user_id, row.features, row.segment, model, what_would.WayBack(row.left, row.left_for))
+
+
 def _why(features: Mapping[str, Any], known: Facts, segment: str, model: Model, broken: str) -> dict[str, Any]:
     told: dict[str, Any] = {"segment": segment, "name": model.names[segment], "nearest": segment}
     blank = {"against": None, "against_name": None, "beyond": 0.0, "base": 0.0, "pulls": []}
@@ -183,13 +191,9 @@ def router(services: Services) -> APIRouter:
     api = APIRouter(prefix="/v1/users", tags=["customers"])
 
     @api.get("/{user_id}/explain", responses=responses(401, 404, 422, 429, 503))
-    async def explained(user_id: UserId) -> Explanation:
+    async def one(user_id: UserId) -> Explanation:
         """Why she is in her segment, in words and numbers, and what would move her."""
         row = await services.membership(user_id)
-        model = services.model()
-        # Decided by another model: she is about to be moved by this one, without hysteresis.
-        segment = row.segment if row.model_id == model.id else None
-        back = what_would.WayBack(row.left, row.left_for) if segment else what_would.FREE
-        return await run_in_threadpool(explain, user_id, row.features, segment, model, back)
+        return await run_in_threadpool(explained, row, services.model())
 
     return api

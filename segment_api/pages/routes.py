@@ -17,7 +17,7 @@ from schemas.model import PROSPECT
 from segment_api import models as versions
 from segment_api import segments, similar
 from segment_api.access import SESSION, Tokens
-from segment_api.explain import explain
+from segment_api.explain import explain, explained
 from segment_api.gate import COOKIE
 from segment_api.pages import charts, reference, trying
 from segment_api.pages.look import Look, static
@@ -129,8 +129,7 @@ def router(services: Services, look: Look) -> APIRouter:
     @pages.get("/customers/{user_id:path}")
     async def customer(request: Request, user_id: str) -> Response:
         row, model, index = await services.membership(user_id), services.model(), services.mirror.index
-        known = row.segment if row.segment in model.names else None
-        explanation = await run_in_threadpool(explain, user_id, row.features, known, model)
+        explanation = await run_in_threadpool(explained, row, model)
         near = (
             []
             if index is None or row.segment == PROSPECT

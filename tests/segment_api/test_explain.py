@@ -17,8 +17,8 @@ from schemas.features import SPECS, Facts, facts, raw
 from schemas.model import PROSPECT, Model
 from schemas.profile import Profile, update
 from schemas.settings import Settings
-from segment_api.counterfactual import MOST_ORDERS, WayBack, recovered
-from segment_api.explain import Explanation, Move, explain
+from segment_api.counterfactual import MOST_ORDERS, recovered
+from segment_api.explain import Explanation, Move, explain, explained
 from stream_app.projection import membership
 from stream_app.segmenter import Position, step
 from tests.schemas.models import model as small
@@ -72,7 +72,7 @@ def test_what_is_told_to_move_a_customer_moves_her_as_told() -> None:
         model = models[number % len(models)]
         known = lived(histories()[user_id], model)
         row = membership(user_id, known, model, "")
-        explanation = explain(user_id, row.features, row.segment, model, WayBack(row.left, row.left_for))
+        explanation = explained(row, model)
         assert explanation.segment == row.segment
         told[f"held by {model.artifact.holds}"] += explanation.nearest != row.segment
         told["the way back is held"] += row.left_for > 0
