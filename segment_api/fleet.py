@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas import topics
 from schemas.settings import Settings
+from segment_api.watcher import Watcher
 
 EVERY: Final = 2.0
 """Seconds between looks."""
@@ -76,29 +76,18 @@ class State:
         return sum(p.events_per_second for p in recent) / len(recent) if recent else None
 
 
-class Fleet:
+class Fleet(Watcher):
     """A daemon thread that looks every two seconds."""
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__("fleet")
         self._settings = settings
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
         self._paces: deque[Pace] = deque(maxlen=_PACES)
         self._before: tuple[float, dict[tuple[str, int], int]] | None = None
         self.state = State()
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=15)
-
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopped.is_set():
             client = Consumer(
                 {
                     "bootstrap.servers": self._settings.kafka,
@@ -114,12 +103,12 @@ class Fleet:
                 self._before = None
             finally:
                 client.close()
-            self._stop.wait(EVERY)
+            self._stopped.wait(EVERY)
 
     def _look(self, client: Consumer, admin: AdminClient) -> None:
         looks = 0
         group, members = "unknown", tuple[Member, ...]()
-        while not self._stop.is_set():
+        while not self._stopped.is_set():
             known = client.list_topics(timeout=5).topics
             missing = [topic.name for topic in topics.INPUTS if topic.name not in known]
             if looks % MEMBERS_EVERY == 0 and not missing:
@@ -137,7 +126,7 @@ class Fleet:
                 paces=tuple(self._paces),
             )
             looks += 1
-            self._stop.wait(EVERY)
+            self._stopped.wait(EVERY)
 
     def _partitions(self, client: Consumer, known: dict) -> tuple[Partition, ...]:  # type: ignore[type-arg]
         parts = [TopicPartition(t.name, p) for t in topics.INPUTS for p in sorted(known[t.name].partitions)]

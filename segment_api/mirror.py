@@ -7,7 +7,6 @@ Redis), everyone is read again, and the old index serves until then.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -19,6 +18,7 @@ import redis
 from schemas.membership import touched_key, user_key
 from schemas.model import Model
 from segment_api.index import Index, Row
+from segment_api.watcher import Watcher
 
 CHUNK: Final = 500
 """Customers per round trip."""
@@ -26,16 +26,15 @@ _FIELDS: Final = ("segment", "features")
 _log: Final = logging.getLogger(__name__)
 
 
-class Mirror:
+class Mirror(Watcher):
     """A daemon thread. `index` is None until everyone has been read."""
 
     def __init__(self, client: redis.Redis, prefix: str, model: Callable[[], Model | None]) -> None:
+        super().__init__("mirror", within=10.0)
         self._client = client
         self._prefix = user_key(prefix, "")
         self._stream = touched_key(prefix)
         self._model = model
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self.index: Index | None = None
         self.reading = 0
         """Customers read of the index that is being made."""
@@ -43,15 +42,9 @@ class Mirror:
         """Why Redis could not be read last time; empty where it could."""
         self._place = (b"0-0", 0)
 
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
-
     def stop(self) -> None:
         """End reading."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=10)
+        super().stop()
         self._client.close()
 
     def features(self, user_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -65,18 +58,18 @@ class Mirror:
         return found
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopped.is_set():
             try:
                 self._once()
                 self.error = ""
             except (redis.RedisError, OSError) as error:
                 self.error = str(error) or type(error).__name__
-                self._stop.wait(0.5)
+                self._stopped.wait(0.5)
 
     def _once(self) -> None:
         model = self._model()
         if model is None:
-            self._stop.wait(0.2)
+            self._stopped.wait(0.2)
         elif self.index is None or self.index.model.id != model.id or self._is_lost():
             self._load(model)
         else:
@@ -102,7 +95,7 @@ class Mirror:
         begun, self.reading = time.monotonic(), 0
         keys = self._client.scan_iter(match=_literal(self._prefix) + "*", count=2000)
         for chunk in _chunks(keys, CHUNK):
-            if self._stop.is_set():
+            if self._stopped.is_set():
                 return
             self.reading += len(chunk)
             self._read(made, chunk)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -17,6 +16,7 @@ from schemas import topics
 from schemas.settings import Settings
 from schemas.times import parse_rfc3339
 from segment_api.journal import Journal, Read, Seen
+from segment_api.watcher import Watcher
 
 TOPICS: Final = (topics.CHANGES.name, topics.DRIFT_ALERTS.name)
 BATCH: Final = 1000
@@ -47,15 +47,14 @@ class Listener:
             self.queue.put_nowait(one)
 
 
-class Tail:
+class Tail(Watcher):
     """A daemon thread. Where Kafka is away it says so in `error` and tries again."""
 
     def __init__(self, settings: Settings, journal: Journal, clock: Callable[[], int]) -> None:
+        super().__init__("tail")
         self._settings = settings
         self._journal = journal
         self._clock = clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
         self._listeners: set[Listener] = set()
         self.latencies: deque[float] = deque(maxlen=_LATENCIES)
         """Seconds from an event's own time to its change being seen here, the latest behaviour changes."""
@@ -63,16 +62,6 @@ class Tail:
         self.is_caught_up = False
         self.seen = 0
         """Changes seen since the start; tells pages that there is something new."""
-
-    def start(self) -> None:
-        """Begin to follow."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End following."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=15)
 
     def listen(self) -> Listener:
         """A new listener; give it back to `leave`."""
@@ -90,11 +79,11 @@ class Tail:
         return len(self._listeners)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopped.is_set():
             client = None
             try:
                 client = self._open()
-                while client is not None and not self._stop.is_set():
+                while client is not None and not self._stopped.is_set():
                     self._read(client)
             except (KafkaException, sqlite3.Error, msgspec.MsgspecError) as error:
                 self.error = f"{type(error).__name__}: {error}"
@@ -102,7 +91,7 @@ class Tail:
             finally:
                 if client is not None:
                     client.close()
-            self._stop.wait(2.0)
+            self._stopped.wait(2.0)
 
     def _open(self) -> Consumer | None:
         client = Consumer(

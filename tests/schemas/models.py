@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -72,16 +72,9 @@ def artifact(
     return msgspec.structs.replace(draft, golden=(golden,))
 
 
-def model(
-    spec: FeatureSpec = BEHAVIOUR,
-    *,
-    shift: float = 0.0,
-    hysteresis: float = 0.0,
-    holds: Literal["every", "returns"] = "every",
-    guess: Newcomers | None = None,
-) -> Model:
+def model(spec: FeatureSpec = BEHAVIOUR, **how: Any) -> Model:
     """The artifact ready for scoring."""
-    made = artifact(spec, shift=shift, hysteresis=hysteresis, holds=holds, guess=guess)
+    made = artifact(spec, **how)
     return Model(made, model_id(made))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from batch_trainer.published import COLUMNS
 from schemas.features import UNKNOWN, Column, FeatureSpec
 from schemas.model import Artifact, CategoryTerm, Model, NumberTerm, Segment, model_id
 from segment_api.whatif import WhatIf, answer
@@ -23,16 +24,6 @@ LABELS = {
     "brand": "MOST_FREQUENT_BRAND",
     "category": "MOST_FREQUENT_CATEGORY",
 }
-ORDER = [
-    "USER_ID",
-    "AGE",
-    "GENDER",
-    "COUNTRY",
-    "TRAFFIC_SOURCE",
-    "TOTAL_ORDERS",
-    "MOST_FREQUENT_BRAND",
-    "MOST_FREQUENT_CATEGORY",
-]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +35,7 @@ def published() -> tuple[Model, pd.DataFrame]:
     codes = json.loads((REFERENCE / "label_encoder_classes.json").read_text())
     components = np.array(known["pca_components"]) / np.array(known["scaler_scale"])
     mean = np.array(known["scaler_mean"])
-    ways = {name: tuple(components[:, i].tolist()) for i, name in enumerate(ORDER)}
+    ways = {name: tuple(components[:, i].tolist()) for i, name in enumerate(COLUMNS)}
     spec = FeatureSpec(
         name="walk-through",
         columns=(*(Column(name) for name in NUMBERS), *(Column(name, "onehot") for name in LABELS)),
