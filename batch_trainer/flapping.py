@@ -167,12 +167,13 @@ def _follow(model: Model, track: Track) -> _Counts:
             left = None
         elif d2 != "as before":
             back = left if number - at <= RETURN else None
-            settled, nearest, _, _, shallow = model.settle(d2, segment, back)
+            found = model.settle(d2, segment, back)
+            settled, nearest = found.segment, found.nearest
             if settled != segment:
                 if segment is not None and segment != PROSPECT:
                     changes += 1
                     returns += before == settled and number - at <= RETURN
-                left = segment if shallow else None
+                left = segment if found.shallow else None
                 before, at, segment = segment or PROSPECT, number, settled
         held_events += segment is not None and segment != nearest
     segmented = segment is not None and segment != PROSPECT

@@ -134,7 +134,7 @@ class Assignment(NamedTuple):
     distance: float
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What becomes of a customer: segment, nearest segment, margin and distance (model units)."""
 
     segment: str
@@ -199,7 +199,8 @@ class Model:
 
     def assign(self, known: Countable, current: str | None) -> tuple[str, str, float, float]:
         """Segment id, id of the nearest centroid, margin and distance, given the segment she is in."""
-        return self.decide(known, current, None)[:4]
+        found = self.decide(known, current, None)
+        return found.segment, found.nearest, found.margin, found.distance
 
     def decide(self, known: Countable, current: str | None, left: str | None) -> Decision:
         """Where a customer belongs who is in `current` and has just left `left` (None: for neither)."""
@@ -293,12 +294,16 @@ class Model:
 
     def assign_many(self, rows: Sequence[Facts]) -> list[str]:
         """The segment ids of many customers by the nearest centroid; prospects where there is nothing to segment."""
+        return [segment for segment, _ in self.nearest_many(rows)]
+
+    def nearest_many(self, rows: Sequence[Facts]) -> list[tuple[str, float]]:
+        """The segment ids of many customers by the nearest centroid, and their margins; prospects where there is nothing to segment."""
         if not rows:
             return []
-        nearest, _, _ = self.score_many(rows)
+        nearest, margin, _ = self.score_many(rows)
         return [
-            PROSPECT if not self.population(known) else self.segments[i].id
-            for known, i in zip(rows, nearest.tolist(), strict=True)
+            (self._ids[i] if self.population(known) else PROSPECT, beyond)
+            for known, i, beyond in zip(rows, nearest.tolist(), margin.tolist(), strict=True)
         ]
 
 

@@ -117,10 +117,8 @@ def compare(model: Model, expected: Iterable[dict[str, Facts]], streamed: dict[s
 
 def _compare(parity: Parity, model: Model, expected: dict[str, Facts], streamed: dict[str, Customer]) -> None:
     parity.customers += len(expected)
-    rows = list(expected.values())
-    segments = model.assign_many(rows)
-    margins = model.score_many(rows)[1].tolist() if rows else []
-    for (user_id, wanted), segment, margin in zip(expected.items(), segments, margins, strict=True):
+    nearest = model.nearest_many(list(expected.values()))
+    for (user_id, wanted), (segment, margin) in zip(expected.items(), nearest, strict=True):
         customer = streamed.get(user_id)
         if customer is None:
             parity.feature_mismatches += 1

@@ -93,15 +93,16 @@ def _decide(
     known = customer.profile
     current = customer.segment
     left = customer.left if customer.left is not None and customer.revision <= customer.left_at + RETURN else None
-    segment, nearest, margin, distance, shallow = model.decide(known, None if fresh else current, left)
-    customer.nearest = nearest
-    customer.margin = margin
+    found = model.decide(known, None if fresh else current, left)
+    segment = found.segment
+    customer.nearest = found.nearest
+    customer.margin = found.margin
     customer.model_id = model.id
-    seen = distance if distance > 0.0 else None
+    seen = found.distance if found.distance > 0.0 else None
     if segment == current:
         return None, seen
     customer.segment = segment
-    customer.left, customer.left_at = (current, customer.revision) if shallow else (None, 0)
+    customer.left, customer.left_at = (current, customer.revision) if found.shallow else (None, 0)
     customer.sequence += 1
     likely = model.likely(known)
     return (
@@ -116,7 +117,7 @@ def _decide(
             caused_by=str(caused_by),
             model_id=model.id,
             feature_spec=model.spec.name,
-            margin=margin,
+            margin=found.margin,
             features=raw(model.feature_names, known),
             event_time=rfc3339(event_time),
             decided_at=decided_at,

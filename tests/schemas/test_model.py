@@ -47,7 +47,8 @@ def test_a_customer_stays_only_within_the_hysteresis(row: Facts, current: str | 
 @given(known, st.sampled_from(["s1", "s2", "s3"]), st.sampled_from(["s1", "s2", "s3", None]))
 def test_only_the_way_back_is_held_where_returns_are(row: Facts, current: str, left: str | None) -> None:
     one = model(hysteresis=0.3, holds="returns")
-    segment, nearest, margin, _, shallow = one.decide(row, current, left)
+    found = one.decide(row, current, left)
+    segment, nearest, margin, shallow = found.segment, found.nearest, found.margin, found.shallow
     held = one.decide(row, current, nearest)
     assert nearest == model().assign(row, None)[0]
     assert segment == (held.segment if nearest == left else nearest)
