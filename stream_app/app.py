@@ -9,10 +9,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, Final
 
-import faust
 import redis
 import redis.asyncio
 import structlog
@@ -26,13 +24,13 @@ from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.times import rfc3339
 from schemas.watch import ModelWatch
-from stream_app import pulse, recovery
+from stream_app import assembly, pulse, recovery
 from stream_app.customers import AT_HAND, Customers
 from stream_app.drift import DriftMonitor
 from stream_app.fastlane import fetching, versions
 from stream_app.fastlane.batches import Record
 from stream_app.fastlane.lease import Lease, LeaseLost
-from stream_app.fastlane.table import ChunkTable, ChunkTables, PartitionStore
+from stream_app.fastlane.table import PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 from stream_app.health import Condition, Progress, Verdict, judge, standing
 from stream_app.logends import RECREATED
@@ -41,7 +39,6 @@ from stream_app.outbox import Group, Outbox, Piece
 from stream_app.projection import Projection
 from stream_app.recovery import Restored
 from stream_app.segmenter import Position
-from stream_app.stores import opener
 from stream_app.sweep import Sweep
 from stream_app.watchdog import Watchdog
 from stream_app.work import Work, fold
@@ -54,10 +51,6 @@ GARBAGE: Final = (20_000, 20, 50)
 
 _log: Final = structlog.get_logger(__name__)
 _SLOTS: Final = {topic.name: slot for slot, topic in enumerate(topics.INPUTS)}
-
-
-class NoInstanceId(ValueError):
-    """A store on disk must belong to a worker that has a name."""
 
 
 class Hole(RuntimeError):
@@ -85,8 +78,12 @@ class Worker:
         self._looked = asyncio.Event()
         self.lease = Lease()
         self.lease.on_lost = self._lost
-        self.app = self._app(partitions)
-        self.table = self._table(partitions)
+        self.app = assembly.application(settings, partitions)
+        transport: ChunkTransport = self.app.transport  # type: ignore[assignment]
+        transport.own = lambda: self.store.own()
+        transport.release = self._release
+        transport.drain = self._drain
+        self.table = assembly.users(self.app, settings, partitions)
         self._customers: dict[int, Customers] = {}
         self.outbox = Outbox(self._client, settings.app_id, clock, self.customers, self._on_stored, self.die)
         self.drift = DriftMonitor(settings.drift_cooldown)
@@ -126,82 +123,6 @@ class Worker:
         )
         self.app.agent(source, name="segment")(self._agent)
         self.app.task(self._start)
-
-    def _app(self, partitions: int) -> faust.App:
-        s = self.settings
-        s.home.mkdir(parents=True, exist_ok=True)
-        app = faust.App(
-            s.app_id,
-            broker=[f"kafka://{server.strip()}" for server in s.kafka.split(",")],
-            autodiscover=False,
-            store="memory://",
-            datadir=str(s.home / "worker"),
-            web_enabled=False,
-            topic_partitions=partitions,
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            stream_wait_empty=False,
-            stream_recovery_delay=0.0,
-            broker_commit_interval=s.commit_interval,
-            broker_session_timeout=s.session_timeout,
-            broker_heartbeat_interval=max(0.3, s.session_timeout / 5),
-            broker_rebalance_timeout=max(30.0, s.session_timeout),
-            broker_request_timeout=90.0,
-            # Progress is judged by our own health check: an idle worker must not leave the group.
-            broker_max_poll_interval=86_400.0,
-            broker_max_poll_records=2000,
-            consumer_auto_offset_reset="earliest",
-            consumer_group_instance_id=s.instance_id or None,
-            producer_acks=-1,
-            producer_linger=0.0,
-            producer_max_batch_size=s.producer_max_batch_size,
-            producer_max_request_size=topics.MAX_RECORD,
-            # A broker that is away is waited for; a connection that is dead while the broker is not, the watchdog sees.
-            producer_request_timeout=3600.0,
-            table_standby_replicas=s.standby_replicas,
-            TableManager=ChunkTables,
-        )
-        transport = ChunkTransport(app.conf.broker_consumer, app)
-        transport.own = lambda: self.store.own()
-        transport.release = self._release
-        transport.drain = self._drain
-        app._transport = transport
-        app.conf.Table = ChunkTable
-        return app
-
-    def _table(self, partitions: int) -> ChunkTable:
-        # Given to the table at once: Faust registers a table for recovery by the name its changelog has when it is made.
-        changelog = self.app.topic(
-            topics.USERS.name,
-            schema=ChunkSchema(),
-            key_type=bytes,
-            value_type=bytes,
-            partitions=partitions,
-            compacting=True,
-            deleting=False,
-            acks=False,
-            internal=True,
-            allow_empty=True,
-        )
-        table: ChunkTable = self.app.Table(
-            "users",
-            partitions=partitions,
-            key_type=bytes,
-            value_type=bytes,
-            changelog_topic=changelog,
-            # A standby takes chunks over as they come; it would not follow if it waited for a thousand of them.
-            standby_buffer_size=1,
-        )
-        table.data.open_store = opener(self.settings.store, self._directory())  # type: ignore[attr-defined]
-        return table
-
-    def _directory(self) -> Path:
-        """Where a store on disk lies: a directory of this worker's own, found again after a restart."""
-        if self.settings.store == "rocksdb" and not self.settings.instance_id:
-            raise NoInstanceId(
-                "SEGSTREAM_STORE=rocksdb needs SEGSTREAM_INSTANCE_ID: a name for each worker that stays over restarts"
-            )
-        return self.settings.home / "state" / self.settings.app_id / self.settings.instance_id
 
     @property
     def store(self) -> PartitionStore:

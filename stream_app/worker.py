@@ -115,7 +115,8 @@ def run(settings: Settings, keys: Keyring) -> int:
     """
     logs.configure(settings.log_format, settings.log_level)
     count = preflight.partitions(settings.kafka, settings.startup_timeout)
-    preflight.report(settings, keys)
+    # Beside the start, which needs none of it: a Redis that does not answer must not hold it up.
+    threading.Thread(target=preflight.report, args=(settings, keys), name="startup checks", daemon=True).start()
     mode_loop.use("uvloop")
     worker = Worker(settings, keys, count, now_micros)
     lease.install(worker.lease)
