@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from schemas import topics
 from schemas.settings import Settings
@@ -17,6 +18,12 @@ from stream_app import logends
 from stream_app.logends import Place
 
 TIMEOUT: Final = 5.0
+_SOON: Final = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+)
+"""A group of which nobody has asked yet, or a broker that has just started: ask again."""
 
 
 class KafkaUnreachable(RuntimeError):
@@ -125,18 +132,40 @@ def consumer(settings: Settings, group: str) -> Consumer:
     return logends.reader(settings.kafka, group)
 
 
+def _is_soon(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _SOON
+
+
+patiently: Final = retry(
+    retry=retry_if_exception(_is_soon), stop=stop_after_delay(6 * TIMEOUT), wait=wait_fixed(0.1), reraise=True
+)
+"""Decorates what asks a group's coordinator, which may have to be found first."""
+
+
+@patiently
+def committed(client: Consumer, parts: list[TopicPartition]) -> list[TopicPartition]:
+    """The partitions with the offsets that the client's group has committed. Raises KafkaException."""
+    return list(client.committed(parts, timeout=TIMEOUT))
+
+
+@patiently
+def commit(client: Consumer, parts: list[TopicPartition]) -> None:
+    """Commit these offsets for the client's group, and wait for it. Raises KafkaException."""
+    client.commit(offsets=parts, asynchronous=False)
+
+
 def read(settings: Settings, name: str, group: str | None = None) -> Iterator[Message]:
     """Every record from the start (or from where `group` has committed) to the present end of a topic."""
     counts = require(settings, name)
     client = consumer(settings, group or "segstream-reader")
     try:
         parts = [TopicPartition(name, p) for p in range(counts[name])]
-        committed = {p.partition: p.offset for p in client.committed(parts, timeout=TIMEOUT)} if group else {}
+        done = {p.partition: p.offset for p in committed(client, parts)} if group else {}
         left: dict[int, int] = {}
         start = []
         for part in parts:
             low, high = client.get_watermark_offsets(part, timeout=TIMEOUT)
-            first = max(low, committed.get(part.partition, low))
+            first = max(low, done.get(part.partition, low))
             if first < high:
                 left[part.partition] = high
                 start.append(TopicPartition(name, part.partition, first))
@@ -170,13 +199,13 @@ def lag(settings: Settings) -> dict[str, int | None]:
     found: dict[Place, int | None] = {}
     try:
         parts = [TopicPartition(t.name, p) for t in topics.INPUTS for p in range(counts[t.name])]
-        committed = {(part.topic, part.partition): part.offset for part in client.committed(parts, timeout=TIMEOUT)}
-        high = logends.ends(client, committed.keys(), TIMEOUT)
-        for place, offset in committed.items():
+        done = {(part.topic, part.partition): part.offset for part in committed(client, parts)}
+        high = logends.ends(client, done.keys(), TIMEOUT)
+        for place, offset in done.items():
             if offset > high[place]:
                 raise No(f"{place[0]}-{place[1]} ends at {high[place]}, {offset} is committed: {logends.RECREATED}")
             found[place] = high[place] - offset if offset >= 0 else None if high[place] else 0
-        behind = {place: committed[place] for place, records in found.items() if records}
+        behind = {place: done[place] for place, records in found.items() if records}
         found |= dict.fromkeys(logends.without_records(client, behind, high, TIMEOUT) if behind else (), 0)
     finally:
         client.close()

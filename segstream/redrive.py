@@ -68,14 +68,14 @@ class Marks:
         for error, ends in self._moved.items():
             client = kafka.consumer(self._settings, self._group(error))
             parts = [TopicPartition(self._topic, partition, offset) for partition, offset in ends.items()]
-            client.commit(offsets=parts, asynchronous=False)
+            kafka.commit(client, parts)
             client.close()
 
     def _committed(self, error: str) -> dict[int, int]:
         client = kafka.consumer(self._settings, self._group(error))
         try:
             parts = [TopicPartition(self._topic, partition) for partition in range(self._partitions)]
-            return {part.partition: part.offset for part in client.committed(parts, timeout=kafka.TIMEOUT)}
+            return {part.partition: part.offset for part in kafka.committed(client, parts)}
         finally:
             client.close()
 
