@@ -1,16 +1,17 @@
-"""Real servers on free ports of 127.0.0.1, always stopped; a test of crashes gets servers of its own."""
+"""Real servers on free ports of 127.0.0.1, always stopped; who harms a server gets one of its own, all others share."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from sandbox.kafka import Kafka, broker
+from sandbox.kafka import Kafka, broker, missing_tools
 from sandbox.redis import Redis
-from tests.installation import Installation
+from tests.installation import Installation, emptied
 
 # A law that holds must not fail because the machine is busy: timing lives in bench/.
 hypothesis.settings.register_profile("laws", deadline=None)
@@ -37,10 +38,38 @@ def own_kafka(tmp_path: Path) -> Iterator[Kafka]:
         server.stop()
 
 
+class CleaningKafka(Kafka):
+    """A broker that compacts at once, so that a test may wait for it."""
+
+    def _command(self) -> list[str]:
+        command = super()._command()
+        with (self.directory / "server.properties").open("a") as properties:
+            properties.write("log.cleaner.backoff.ms=100\n")
+        return command
+
+
+@pytest.fixture(scope="session")
+def shared_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """The broker that all tests of a process share: topics and groups of another test may be there."""
+    if missing_tools():
+        pytest.skip(f"not on the PATH: {', '.join(missing_tools())}")
+    server = CleaningKafka(tmp_path_factory.mktemp("kafka"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
 @pytest.fixture
-def shop(tmp_path: Path, own_kafka: Kafka, own_redis: Redis) -> Iterator[Installation]:
-    """An installation with servers of its own: topics have fixed names, and a test of crashes wants no neighbours."""
-    made = Installation(tmp_path / "home", own_kafka.bootstrap, own_redis.url)
+def shop(tmp_path: Path, request: pytest.FixtureRequest, own_redis: Redis) -> Iterator[Installation]:
+    """An installation without history: on the shared broker, emptied, or on `own_kafka` where the test asks for that too."""
+    if "own_kafka" in request.fixturenames:
+        made = Installation(tmp_path / "home", request.getfixturevalue("own_kafka").bootstrap, own_redis.url)
+    else:
+        bootstrap = request.getfixturevalue("shared_kafka").bootstrap
+        emptied(bootstrap)
+        # A killed worker stays a member of its group until its session ends; nobody shall wait for that.
+        made = Installation(tmp_path / "home", bootstrap, own_redis.url, f"segstream-{uuid.uuid4().hex[:8]}")
     try:
         yield made
     finally:

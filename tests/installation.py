@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import redis
 from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from schemas import topics
 from schemas.changes import SegmentChanged
@@ -60,6 +61,19 @@ def order(user: int, number: int, **more: Any) -> tuple[str, bytes, bytes]:
 def orders(count: int, users: int, first: int = 0, **more: Any) -> list[tuple[str, bytes, bytes]]:
     """Many orders of some users."""
     return [order(random.Random(-n).randrange(users), n, **more) for n in range(first, first + count)]
+
+
+def emptied(bootstrap: str) -> None:
+    """Delete every topic of a broker but Kafka's own, and with them what groups have committed."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+
+    def left() -> list[str]:
+        return [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
+
+    if found := left():
+        for done in admin.delete_topics(found).values():
+            done.result()
+    wait_for(lambda: not left(), "the topics are gone")
 
 
 @dataclass
@@ -120,13 +134,26 @@ class Installation:
     home: Path
     kafka: str
     redis: str
+    app_id: str = "segstream"
     workers: list[WorkerProcess] = field(default_factory=list)
     produced: list[tuple[str, int, int, bytes, bytes]] = field(default_factory=list)
     """Topic, partition, offset, key, value: as acknowledged."""
 
     @property
     def settings(self) -> Settings:
-        return Settings(home=self.home, kafka=self.kafka, redis=self.redis, session_timeout=6, model_poll=2)
+        return Settings(
+            home=self.home, kafka=self.kafka, redis=self.redis, app_id=self.app_id, session_timeout=6, model_poll=2
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of its processes."""
+        return {
+            "SEGSTREAM_HOME": str(self.home),
+            "SEGSTREAM_KAFKA": self.kafka,
+            "SEGSTREAM_REDIS": self.redis,
+            "SEGSTREAM_APP_ID": self.app_id,
+        }
 
     @property
     def registry(self) -> Registry:
@@ -146,14 +173,8 @@ class Installation:
 
     def worker(self, program: str = "", **environment: str) -> WorkerProcess:
         """Start one more worker; `program` is run in its process before it."""
-        env = os.environ | {
-            "SEGSTREAM_HOME": str(self.home),
-            "SEGSTREAM_KAFKA": self.kafka,
-            "SEGSTREAM_REDIS": self.redis,
-            "SEGSTREAM_TRUSTED_KEYS": SIGNER.public,
-            "SEGSTREAM_SESSION_TIMEOUT": "6",
-            **environment,
-        }
+        more = {"SEGSTREAM_TRUSTED_KEYS": SIGNER.public, "SEGSTREAM_SESSION_TIMEOUT": "6", **environment}
+        env = os.environ | self.environment | more
         log = self.home / f"worker-{len(self.workers)}.log"
         self.home.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as out:

@@ -1,4 +1,4 @@
-"""One broker for the whole suite; topics and groups of its own for each test; every member that a test starts is stopped."""
+"""Topics and groups of its own for each test; every member that a test starts is stopped."""
 
 from __future__ import annotations
 
@@ -8,35 +8,14 @@ from typing import Any
 
 import pytest
 
-from sandbox.kafka import Kafka, missing_tools
+from sandbox.kafka import Kafka
 from tests.fastlane.lane import Log, Member
 
 
-class CleaningKafka(Kafka):
-    """A broker that compacts at once, so that a test may wait for it."""
-
-    def _command(self) -> list[str]:
-        command = super()._command()
-        with (self.directory / "server.properties").open("a") as properties:
-            properties.write("log.cleaner.backoff.ms=100\n")
-        return command
-
-
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    if missing_tools():
-        pytest.skip(f"not on the PATH: {', '.join(missing_tools())}")
-    server = CleaningKafka(tmp_path_factory.mktemp("fastlane"))
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def log(kafka: Kafka, tmp_path: Path) -> Log:
+def log(shared_kafka: Kafka, tmp_path: Path) -> Log:
     """The log of one test."""
-    return Log(kafka.bootstrap, tmp_path)
+    return Log(shared_kafka.bootstrap, tmp_path)
 
 
 Members = Callable[..., Member]

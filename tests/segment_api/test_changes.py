@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from segment_api import trends
 from segment_api.journal import Journal, Read
 from segment_api.tail import from_event_id, to_event_id
 from segstream import kafka
+from tests.installation import emptied
 from tests.segment_api.conftest import listening
 from tests.waiting import wait_for
 
@@ -135,8 +135,9 @@ def test_the_id_of_an_event_is_its_places() -> None:
 
 
 @pytest.fixture
-def live(settings: Settings, registry: Registry, own_kafka: Kafka) -> Iterator[Settings]:
-    made = settings.model_copy(update={"kafka": own_kafka.bootstrap, "partitions": 3})
+def live(settings: Settings, registry: Registry, shared_kafka: Kafka) -> Settings:
+    emptied(shared_kafka.bootstrap)
+    made = settings.model_copy(update={"kafka": shared_kafka.bootstrap, "partitions": 3})
     kafka.create(made)
     return made
 

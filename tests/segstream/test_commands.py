@@ -125,12 +125,7 @@ def test_secrets_are_masked() -> None:
 
 
 def test_topics_models_users_and_dead_letters_on_real_servers(shop: Installation) -> None:
-    env = {
-        "SEGSTREAM_KAFKA": shop.kafka,
-        "SEGSTREAM_REDIS": shop.redis,
-        "SEGSTREAM_HOME": str(shop.home),
-        "SEGSTREAM_TRUSTED_KEYS": SIGNER.public,
-    }
+    env = shop.environment | {"SEGSTREAM_TRUSTED_KEYS": SIGNER.public}
 
     def ask(*arguments: str) -> tuple[int, Any]:
         code, out, err = run(*arguments, "--json", environment=env)

@@ -27,13 +27,7 @@ NOW = 1_790_000_000_000_000
 
 def segstream(shop: Installation, *arguments: str) -> tuple[int, Any]:
     """Run a command with --json; its exit code and document."""
-    env = os.environ | {
-        "SEGSTREAM_HOME": str(shop.home),
-        "SEGSTREAM_KAFKA": shop.kafka,
-        "SEGSTREAM_REDIS": shop.redis,
-        "SEGSTREAM_SIGNING_KEY": SIGNER.to_text(),
-        "SEGSTREAM_DEBUG": "1",
-    }
+    env = os.environ | shop.environment | {"SEGSTREAM_SIGNING_KEY": SIGNER.to_text(), "SEGSTREAM_DEBUG": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "segstream", *arguments, "--json"], env=env, capture_output=True, text=True, check=False
     )
@@ -82,10 +76,9 @@ def test_an_interrupted_replay_is_run_again_beside_live_traffic(shop: Installati
     segstream(shop, "topics", "create")
     assert segstream(shop, "train", *where, "--publish")[0] == 0
     shop.worker(SEGSTREAM_TRUSTED_KEYS=SIGNER.public).wait_ready()
-    env = os.environ | {"SEGSTREAM_KAFKA": shop.kafka, "SEGSTREAM_REDIS": shop.redis, "SEGSTREAM_HOME": str(shop.home)}
     slow = subprocess.Popen(
         [sys.executable, "-m", "segstream", "replay", *where, "--rate", "300", "--json"],
-        env=env,
+        env=os.environ | shop.environment,
         stdout=subprocess.PIPE,
         text=True,
     )
