@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: setup system demo test bench faults screenshots lint format clean
+.PHONY: setup system demo test bench faults fuzz audit screenshots lint format clean
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,19 @@ test: setup lint $(VENV)/.warehouses
 # Kill workers and broker under load, hold every run against the oracle: build/faults.json, build/faults.md.
 faults: setup
 	$(BIN)/python -m tests.faults $(ARGS)
+
+# Break whatever is read from outside, longer than the tests do: `make fuzz ARGS="--seconds 600 --only events api"`: build/fuzz.json.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# What we are made of and what of it is known to be vulnerable: build/sbom.json (CycloneDX), build/audit.json. The tools stay apart from what they look at.
+audit: setup $(VENV)/audit/.installed
+	$(BIN)/python -m bench.audit --tools $(VENV)/audit/bin $(ARGS)
+
+$(VENV)/audit/.installed: pyproject.toml constraints.txt | setup
+	test -x $(VENV)/audit/bin/python || $(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip-audit cyclonedx-bom
+	touch $@
 
 # Side by side with other engines on this machine: `make bench ARGS="--quick"`, `ARGS="--only hotpath"`, `ARGS="--docs"`.
 bench: setup $(VENV)/.bench

@@ -121,16 +121,22 @@ class Kafka(Server):
         """Whether the broker answers a metadata request."""
         return answers(self.bootstrap)
 
+    def _properties(self) -> str:
+        return _SERVER.format(port=self.port, controller=self._controller, data=self.directory / "data")
+
+    def _format_options(self) -> list[str]:
+        return []
+
     def _command(self) -> list[str]:
         classpath = f"{jars()}/*"
         properties = self.directory / "server.properties"
         data = self.directory / "data"
-        text = _SERVER.format(port=self.port, controller=self._controller, data=data)
-        properties.write_text(text)
+        properties.write_text(self._properties())
         if not (data / "meta.properties").exists():  # the last file that formatting writes
             shutil.rmtree(data, ignore_errors=True)
             tool = ["java", "-cp", classpath, "kafka.tools.StorageTool", "format", "--standalone", "-t", _CLUSTER]
-            done = subprocess.run([*tool, "-c", str(properties)], capture_output=True, text=True, check=False)
+            tool += [*self._format_options(), "-c", str(properties)]
+            done = subprocess.run(tool, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise ServerUnavailable(f"Kafka's storage could not be formatted: {done.stderr.strip()[-500:]}")
         return [

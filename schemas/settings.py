@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 
 class Settings(BaseSettings):
     """The settings; unknown names in `segstream.toml` are refused, so that a typing error cannot go unnoticed."""
 
-    model_config = SettingsConfigDict(env_prefix="SEGSTREAM_", toml_file="segstream.toml", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SEGSTREAM_",
+        toml_file="segstream.toml",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,  # what was given may be a secret under a misspelt name
+    )
 
     home: Path = Field(Path(".segstream"), description="Where the sandbox, signing keys and caches live.")
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
-    redis: str = Field("redis://127.0.0.1:6379/0", description="Redis URL (redis:// or rediss://).")
+    kafka_security: Literal["plaintext", "ssl", "sasl_ssl"] = Field(
+        "plaintext",
+        description="How Kafka is spoken to: plaintext, ssl (TLS, a client certificate tells who we are) or sasl_ssl (TLS, and a "
+        "name and password by SCRAM-SHA-512).",
+    )
+    kafka_username: str = Field("", description="Who we are to Kafka, with sasl_ssl.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="The password of kafka_username.")
+    kafka_ca: Path | None = Field(
+        None, description="PEM file of the authorities that sign the brokers' certificates. Unset: the system's."
+    )
+    kafka_cert: Path | None = Field(None, description="PEM file of our certificate, where the brokers ask for one.")
+    kafka_key: Path | None = Field(None, description="PEM file of the private key of kafka_cert.")
+    redis: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis URL (redis://, or rediss:// for TLS). A name and password in it are taken as redis_username and redis_password.",
+    )
+    redis_username: str = Field("", description="Who we are to Redis. Unset: its default user.")
+    redis_password: SecretStr = Field(SecretStr(""), description="The password of redis_username.")
+    redis_ca: Path | None = Field(
+        None, description="PEM file of the authorities that sign Redis' certificate. Unset: the system's."
+    )
+    redis_cert: Path | None = Field(None, description="PEM file of our certificate, where Redis asks for one.")
+    redis_key: Path | None = Field(None, description="PEM file of the private key of redis_cert.")
     prefix: str = Field(
         "segstream:", description="Prefix of every Redis key; separates installations that share a server."
     )
@@ -89,6 +118,34 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe level that is logged."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secret_in_the_url(cls, given: Any) -> Any:
+        """Name and password out of the URL into settings of their own, where they are masked."""
+        if not isinstance(given, dict) or "@" not in str(given.get("redis", "")):
+            return given
+        scheme, _, rest = str(given["redis"]).partition("://")
+        authority, slash, path = rest.partition("/")
+        user, _, host = authority.rpartition("@")
+        name, _, password = user.partition(":")
+        found = {"redis_username": unquote(name), "redis_password": unquote(password)}
+        return {**{k: v for k, v in found.items() if v}, **given, "redis": f"{scheme}://{host}{slash}{path}"}
+
+    @model_validator(mode="after")
+    def _what_belongs_together(self) -> Settings:
+        if self.kafka_security == "sasl_ssl" and not (self.kafka_username and self.kafka_password.get_secret_value()):
+            raise ValueError("kafka_security=sasl_ssl needs kafka_username and kafka_password")
+        if self.kafka_security == "plaintext" and (self.kafka_username or self.kafka_ca or self.kafka_cert):
+            raise ValueError(
+                "kafka_username, kafka_ca and kafka_cert mean nothing with kafka_security=plaintext; sasl_ssl (or ssl) is meant?"
+            )
+        for one, other in (("kafka_cert", "kafka_key"), ("redis_cert", "redis_key")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise ValueError(f"{one} and {other} belong together")
+        if (self.redis_ca or self.redis_cert) and urlsplit(self.redis).scheme != "rediss":
+            raise ValueError("redis_ca and redis_cert mean nothing without TLS; a rediss:// URL is meant?")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -82,6 +82,22 @@ class Keyring:
         return body
 
 
+def key_id(public: str) -> str:
+    """The short name of a public key, as artifacts and messages carry it."""
+    return _key_id(public).decode()
+
+
+def signed_by(sealed: bytes) -> str:
+    """The id of the key that an artifact says it is signed by, which proves nothing; empty where it says none.
+
+    >>> signer = Signer.generate()
+    >>> signed_by(signer.seal(b"{}")) == key_id(signer.public), signed_by(b"{}")
+    (True, '')
+    """
+    parts = sealed[:_HEADER].partition(b"\n")[0].split(b" ")
+    return parts[1].decode("ascii", "replace") if len(parts) == 3 and parts[0] == _MAGIC else ""
+
+
 def _public_text(key: Ed25519PublicKey) -> str:
     return base64.b64encode(key.public_bytes_raw()).decode()
 

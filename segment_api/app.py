@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import redis
 import redis.asyncio
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis import RedisError
 
+from schemas import connections
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.signing import Keyring
@@ -38,7 +38,7 @@ def create_app(
 ) -> FastAPI:
     """The application. `clock` gives microseconds UTC; `watch` follows the active model for the application's lifetime."""
 
-    background = redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5)
+    background = connections.redis_client(settings)
     mirror = Mirror(background, settings.prefix, lambda: watch.state.model)
 
     journal = Journal(settings.home / "api" / "journal.sqlite", settings.api_changes)

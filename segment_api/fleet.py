@@ -10,7 +10,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from schemas import topics
+from schemas import connections, granted, topics
 from schemas.settings import Settings
 from segment_api.watcher import Watcher
 
@@ -88,18 +88,17 @@ class Fleet(Watcher):
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            client = Consumer(
-                {
-                    "bootstrap.servers": self._settings.kafka,
-                    "group.id": self._settings.app_id,
-                    "enable.auto.commit": False,
-                    "log_level": 0,
-                }
-            )
+            options = {"group.id": self._settings.app_id, "enable.auto.commit": False, "log_level": 0}
+            client = Consumer(connections.kafka(self._settings, **options))
             try:
-                self._look(client, AdminClient({"bootstrap.servers": self._settings.kafka, "log_level": 0}))
-            except KafkaException as error:
-                self.state = State(error=f"Kafka does not answer: {error.args[0]}", paces=tuple(self._paces))
+                admin, _ = connections.cluster(self._settings, 5)
+                granted.check(admin, self._settings, "api")
+                self._look(client, admin)
+            except (KafkaException, connections.KafkaRefuses, granted.Forbidden) as error:
+                is_away = isinstance(error, KafkaException)
+                self.state = State(
+                    error=f"Kafka does not answer: {error.args[0]}" if is_away else str(error), paces=tuple(self._paces)
+                )
                 self._before = None
             finally:
                 client.close()

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas import topics
+from schemas import connections, topics
 from schemas.changes import ModelEvent, encode, headers
 from schemas.model import PROSPECT, Model, RejectedModel
 from schemas.registry import RegistryConflict
@@ -224,7 +224,8 @@ def switch(services: Services, model_id: str | None, by: str, reason: str) -> Sw
 def _announce(services: Services, action: str, model_id: str, by: str, reason: str, at: int) -> bool:
     event = ModelEvent(action=action, model_id=model_id, at=rfc3339(at), by=by, reason=reason)  # type: ignore[arg-type]
     with contextlib.suppress(KafkaException):  # the answer says that it was not announced
-        producer = Producer({"bootstrap.servers": services.settings.kafka, "message.timeout.ms": 4000, "log_level": 0})
+        options = {"message.timeout.ms": 4000, "log_level": 0}
+        producer = Producer(connections.kafka(services.settings, **options))
         done: list[Any] = []
         producer.produce(
             topics.MODEL_EVENTS.name,

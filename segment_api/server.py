@@ -6,12 +6,9 @@ import logging
 import sys
 import time
 
-import redis
-import redis.asyncio
 import uvicorn
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from schemas import connections
 from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.watch import ModelWatch
@@ -20,11 +17,9 @@ from segment_api.app import create_app
 
 def run(settings: Settings, keys: Keyring) -> None:
     """Serve until told to stop. Raises access.BadTokens where the setting of the tokens cannot be used."""
-    client = redis.asyncio.Redis.from_url(
-        settings.redis, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
-    )
+    client = connections.redis_async(settings, timeout=2, patient=False)
     watch = ModelWatch(
-        redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5),
+        connections.redis_client(settings),
         settings.prefix,
         keys,
         poll=settings.model_poll,

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from schemas import topics
+from schemas import connections, topics
 from schemas.settings import Settings
 from schemas.times import parse_rfc3339
 from segment_api.journal import Journal, Read, Seen
@@ -94,15 +94,13 @@ class Tail(Watcher):
             self._stopped.wait(2.0)
 
     def _open(self) -> Consumer | None:
-        client = Consumer(
-            {
-                "bootstrap.servers": self._settings.kafka,
-                "group.id": f"{self._settings.app_id}-api",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "log_level": 0,
-            }
-        )
+        options = {
+            "group.id": f"{self._settings.app_id}-api",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        }
+        client = Consumer(connections.kafka(self._settings, **options))
         try:
             known = client.list_topics(timeout=5)
             missing = [name for name in TOPICS if name not in known.topics]

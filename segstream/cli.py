@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from schemas.settings import Settings
-from segstream import configuration, deadletter_commands, model_commands, token_commands, topic_commands, user_commands
+from segstream import (
+    configuration,
+    deadletter_commands,
+    key_commands,
+    model_commands,
+    token_commands,
+    topic_commands,
+    user_commands,
+)
 from segstream.outcome import NO, UNREACHABLE, Json, err, out, outcome, pairs
 from segstream.sandbox_commands import app as sandbox_app
 
@@ -21,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(topic_commands.app, name="topics")
 app.add_typer(model_commands.app, name="models")
+app.add_typer(key_commands.app, name="keys")
 app.add_typer(user_commands.app, name="users")
 app.add_typer(token_commands.app, name="tokens")
 app.add_typer(deadletter_commands.app, name="deadletters")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import getpass
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.settings import Settings
 from schemas.signing import Keyring, Signer
+from segstream.keyfiles import KeyFiles
 
 if TYPE_CHECKING:
     import redis
@@ -32,13 +31,9 @@ def who() -> str:
 
 def redis_client(settings: Settings) -> redis.Redis:
     """A client that gives up soon, without retries."""
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
+    from schemas import connections
 
-    return redis.Redis.from_url(
-        settings.redis, socket_timeout=10, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0)
-    )
+    return connections.redis_client(settings, timeout=10, connect=3, patient=False)
 
 
 def registry(settings: Settings) -> Registry:
@@ -48,35 +43,22 @@ def registry(settings: Settings) -> Registry:
     return Registry(redis_client(settings), settings.prefix)
 
 
-def _key_file(settings: Settings) -> Path:
-    return settings.home / "keys" / "signing.key"
-
-
-def _public_file(settings: Settings) -> Path:
-    return settings.home / "keys" / "signing.pub"
-
-
 def signer(settings: Settings) -> Signer:
     """The trainer's key: the setting, or the key file, which is made on first use."""
     if settings.signing_key is not None:
         return Signer.from_text(settings.signing_key.get_secret_value())
-    path = _key_file(settings)
-    if not path.exists():
-        made = Signer.generate()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(made.to_text())
-        _public_file(settings).write_text(made.public)
-    return Signer.from_text(path.read_text())
+    return KeyFiles(settings.home).signer()
+
+
+def trusted(settings: Settings) -> list[str]:
+    """The public keys whose models are trusted."""
+    if settings.trusted_keys.strip():
+        return [text.strip() for text in settings.trusted_keys.split(",") if text.strip()]
+    if settings.signing_key is not None:
+        return [signer(settings).public]
+    return KeyFiles(settings.home).trusted()
 
 
 def keyring(settings: Settings) -> Keyring:
-    """The keys whose models are trusted. Raises Usage where there is none."""
-    if settings.trusted_keys.strip():
-        return Keyring([text.strip() for text in settings.trusted_keys.split(",") if text.strip()])
-    if settings.signing_key is not None:
-        return Keyring([signer(settings).public])
-    path = _public_file(settings)
-    if not path.exists():
-        signer(settings)
-    return Keyring([path.read_text()])
+    """The same, ready to check signatures."""
+    return Keyring(trusted(settings))

@@ -47,6 +47,16 @@ def _topics(settings: Settings) -> str:
     return "all there, as they should be"
 
 
+def _rights(settings: Settings) -> str:
+    from schemas import granted
+    from segstream import kafka
+
+    if settings.kafka_security == "plaintext":
+        return "not asked for: Kafka lets in whoever comes (SEGSTREAM_KAFKA_SECURITY=plaintext)"
+    granted.check(kafka.admin(settings), settings, "ops")
+    return f"{settings.kafka_username or 'this user'} may do what `ops` needs"
+
+
 def _model(settings: Settings) -> str:
     return preflight.active_model(settings, context.keyring(settings))
 
@@ -65,7 +75,8 @@ def _workers(settings: Settings) -> str:
 
 _CHECKS: Final[tuple[tuple[str, Callable[[Settings], str], str | None], ...]] = (
     ("kafka", _kafka, None),
-    ("topics", _topics, "kafka"),
+    ("rights", _rights, "kafka"),
+    ("topics", _topics, "rights"),
     ("redis", preflight.redis_answers, None),
     ("model", _model, "redis"),
     ("workers", _workers, "topics"),

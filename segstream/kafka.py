@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from schemas import topics
+from schemas import connections, granted, topics
 from schemas.settings import Settings
 from schemas.topics import Topic
 from segstream.outcome import No
@@ -31,15 +31,13 @@ class KafkaUnreachable(RuntimeError):
 
 
 def admin(settings: Settings) -> AdminClient:
-    """An admin client of a cluster that answers. Raises KafkaUnreachable."""
-    client = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    """An admin client of a cluster that answers. Raises KafkaUnreachable or connections.KafkaRefuses."""
     try:
-        client.list_topics(timeout=TIMEOUT)
+        return connections.cluster(settings, TIMEOUT)[0]
     except KafkaException as error:
         raise KafkaUnreachable(
             f"no Kafka broker answers at {settings.kafka}; is SEGSTREAM_KAFKA right, is the broker up?"
         ) from error
-    return client
 
 
 def partition_counts(settings: Settings) -> dict[str, int]:
@@ -108,6 +106,13 @@ def require(settings: Settings, *names: str) -> dict[str, int]:
     """The partition counts of these topics. Raises No where one is missing."""
     counts = partition_counts(settings)
     missing = [name for name in names if name not in counts]
+    if missing and settings.kafka_security != "plaintext":
+        unseen = granted.hidden(admin(settings), missing)
+        if unseen:
+            raise granted.Forbidden(
+                f"Kafka does not even let {settings.kafka_username or 'this user'} see {', '.join(unseen)}: `segstream topics acls` shows what each "
+                "process needs"
+            )
     if missing:
         raise No(f"topics are missing: {', '.join(missing)}. Create them: `segstream topics create`")
     return counts
@@ -115,21 +120,18 @@ def require(settings: Settings, *names: str) -> dict[str, int]:
 
 def producer(settings: Settings, **more: Any) -> Producer:
     """A producer whose partitioner agrees with Java's and the worker's."""
-    return Producer(
-        {
-            "bootstrap.servers": settings.kafka,
-            "partitioner": "murmur2_random",
-            "enable.idempotence": settings.producer_max_batch_size > 1,
-            "acks": "all",
-            "log_level": 2,
-            **more,
-        }
-    )
+    options: dict[str, Any] = {
+        "partitioner": "murmur2_random",
+        "enable.idempotence": settings.producer_max_batch_size > 1,
+        "acks": "all",
+        "log_level": 2,
+    }
+    return Producer(connections.kafka(settings, **options | more))
 
 
 def consumer(settings: Settings, group: str) -> Consumer:
     """A consumer that commits nothing by itself."""
-    return logends.reader(settings.kafka, group)
+    return logends.reader(settings, group)
 
 
 def _is_soon(error: BaseException) -> bool:

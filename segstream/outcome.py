@@ -26,10 +26,32 @@ err = Console(stderr=True)
 
 _CODES: Final = (
     (UNREACHABLE, {"WarehouseUnreachable", "KafkaUnreachable", "ServerUnavailable", "BusyLoadingError"}),
-    (NO, {"EmptyWarehouse", "TrainingError", "RegistryConflict", "RejectedModel", "WrongTopics", "NoModel", "No"}),
+    (
+        NO,
+        {
+            "EmptyWarehouse",
+            "TrainingError",
+            "RegistryConflict",
+            "RejectedModel",
+            "WrongTopics",
+            "NoModel",
+            "No",
+            "KafkaRefuses",
+            "Forbidden",
+        },
+    ),
     (
         USAGE,
-        {"WarehouseError", "Usage", "ValidationError", "SettingsError", "TOMLDecodeError", "NoInstanceId", "BadTokens"},
+        {
+            "WarehouseError",
+            "Usage",
+            "ValidationError",
+            "SettingsError",
+            "TOMLDecodeError",
+            "NoInstanceId",
+            "BadTokens",
+            "Unusable",
+        },
     ),
 )
 """Names of errors and what each means to the caller; the first match counts. By name, so that nothing heavy is imported."""
@@ -80,14 +102,24 @@ def explain(error: BaseException) -> tuple[int, str, str]:
     text = " ".join(str(error).split()).replace("[", "\\[") or type(error).__name__
     if isinstance(error, KeyboardInterrupt):
         return NO, "interrupted", "stopped by hand"
+    if type(error).__module__.startswith("redis.") and (refused := _redis_refusal(error)):
+        return NO, "no", refused
     if type(error).__module__.startswith("redis.") and names & _REDIS_AWAY:
         return UNREACHABLE, "unreachable", f"Redis does not answer; is SEGSTREAM_REDIS right? ({text})"
+    if type(error).__name__ == "KafkaException" and "authorization failed" in text:
+        return NO, "no", f"Kafka does not permit it: `segstream topics acls` shows what each process needs ({text})"
     if type(error).__name__ == "KafkaException":
         return UNREACHABLE, "unreachable", f"Kafka does not answer as expected; is SEGSTREAM_KAFKA right? ({text})"
     for code, kinds in _CODES:
         if names & kinds:
             return code, {NO: "no", USAGE: "usage", UNREACHABLE: "unreachable"}[code], text
     return INTERNAL, "internal", f"{type(error).__name__}: {text} (SEGSTREAM_DEBUG=1 shows where)"
+
+
+def _redis_refusal(error: Any) -> str:
+    from schemas import connections
+
+    return " ".join(connections.refusal(error).split()).replace("[", "\\[")
 
 
 def pairs(given: list[str] | None) -> dict[str, str]:

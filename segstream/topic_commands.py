@@ -1,6 +1,8 @@
-"""`segstream topics`: create and check the topics."""
+"""`segstream topics`: create and check the topics, and who may do what with them."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -21,6 +23,34 @@ def create(json: Json = False) -> None:
 def list_topics(json: Json = False) -> None:
     """Every topic, what it holds, and what is wrong with it."""
     _report(json, made=False)
+
+
+@app.command()
+def acls(
+    process: Annotated[
+        list[str] | None, typer.Argument(help="source, worker, trainer, api, destinations, ops; default: all of them.")
+    ] = None,
+    principal_prefix: Annotated[str, typer.Option(help="A process' user is this and its name.")] = "segstream-",
+    apply: Annotated[bool, typer.Option("--apply", help="Grant them on Kafka now, as its administrator.")] = False,
+    json: Json = False,
+) -> None:
+    """The least rights of each process: commands for Kafka's and Redis' own tools, or granted on Kafka at once."""
+    with outcome(json) as result:
+        from segstream import permissions
+
+        settings = Settings()
+        chosen = permissions.chosen(process or [])
+        rows = [permissions.row(settings, name, f"{principal_prefix}{name}") for name in chosen]
+        result.document = {"processes": rows, "applied": apply}
+        if apply:
+            permissions.apply(settings, {name: f"{principal_prefix}{name}" for name in chosen})
+        if not json:
+            for row in rows:
+                typer.echo(f"# {row['process']}: {row['who']}")
+                for line in (*row["kafka"], *filter(None, [row["redis"]])):
+                    typer.echo(line)
+            if apply:
+                typer.echo("# granted on Kafka; the lines for Redis are for redis-cli")
 
 
 def _report(json: bool, *, made: bool) -> None:

@@ -11,13 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import redis
-import redis.asyncio
 import structlog
 from faust.types import TP
 
 from schemas import changes as outgoing
-from schemas import topics
+from schemas import connections, topics
 from schemas.changes import ModelEvent
 from schemas.model import Model
 from schemas.settings import Settings
@@ -91,7 +89,7 @@ class Worker:
             self.outbox, self.metrics, clock, lambda: self.model, self.customers, lambda: self.store.owned
         )
         self.projection = Projection(
-            redis.asyncio.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5),
+            connections.redis_async(settings),
             settings.prefix,
             self.metrics,
             interval=settings.projection_interval,
@@ -101,7 +99,7 @@ class Worker:
             is_busy=lambda: self.outbox.is_busy,
         )
         self.watch = ModelWatch(
-            redis.Redis.from_url(settings.redis, socket_timeout=5, socket_connect_timeout=5),
+            connections.redis_client(settings),
             settings.prefix,
             keys,
             poll=settings.model_poll,
@@ -111,10 +109,7 @@ class Worker:
             last_good=settings.home / "last-good.model",
         )
         self.watchdog = Watchdog(
-            settings.kafka,
-            settings.app_id,
-            settings.stall_timeout,
-            settings.commit_interval,
+            settings,
             lambda: standing(self.app.consumer, self.store, self._progress),  # type: ignore[arg-type]
             lambda: self.app.consumer.loops,  # type: ignore[attr-defined]
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import faust
+import faust.auth
 
-from schemas import topics
+from schemas import connections, topics
 from schemas.settings import Settings
 from stream_app.fastlane.table import ChunkTable, ChunkTables
 from stream_app.fastlane.transport import ChunkSchema, ChunkTransport
@@ -24,6 +25,7 @@ def application(settings: Settings, partitions: int) -> faust.App:
     app = faust.App(
         s.app_id,
         broker=[f"kafka://{server.strip()}" for server in s.kafka.split(",")],
+        broker_credentials=credentials(s),
         autodiscover=False,
         store="memory://",
         datadir=str(s.home / "worker"),
@@ -55,6 +57,22 @@ def application(settings: Settings, partitions: int) -> faust.App:
     app._transport = ChunkTransport(app.conf.broker_consumer, app)
     app.conf.Table = ChunkTable
     return app
+
+
+def credentials(settings: Settings) -> faust.auth.Credentials | None:
+    """Who we are to Kafka, as Faust and aiokafka take it; None where anyone may come. Raises connections.Unusable."""
+    match settings.kafka_security:
+        case "sasl_ssl":
+            return faust.SASLCredentials(
+                username=settings.kafka_username,
+                password=settings.kafka_password.get_secret_value(),
+                ssl_context=connections.kafka_tls(settings),
+                mechanism=connections.MECHANISM,
+            )
+        case "ssl":
+            return faust.SSLCredentials(connections.kafka_tls(settings))
+        case "plaintext":
+            return None
 
 
 def users(app: faust.App, settings: Settings, partitions: int) -> ChunkTable:

@@ -8,7 +8,8 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from schemas import topics
+from schemas import connections, topics
+from schemas.settings import Settings
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -20,20 +21,17 @@ RECREATED: Final = (
 """What to do where a log ends before what was read of it."""
 
 
-def reader(bootstrap: str, group: str, **more: object) -> Consumer:
+def reader(settings: Settings, group: str, **more: object) -> Consumer:
     """A consumer that commits nothing by itself and reads what the workers read."""
-    return Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_uncommitted",
-            "fetch.wait.max.ms": 20,
-            "log_level": 2,
-            **more,
-        }
-    )
+    options: dict[str, object] = {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_uncommitted",
+        "fetch.wait.max.ms": 20,
+        "log_level": 2,
+    }
+    return Consumer(connections.kafka(settings, **options | more))
 
 
 def ends(client: Consumer, places: Set[Place], timeout: float) -> dict[Place, int]:

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from schemas import topics
+from schemas import connections, granted, topics
 from schemas.model import from_bytes
 from schemas.registry import Registry
 from schemas.settings import Settings
@@ -49,7 +49,7 @@ class Finding:
 
 def redis_answers(settings: Settings) -> str:
     """What is seen of Redis. Raises redis.RedisError."""
-    client = redis.Redis.from_url(settings.redis, socket_timeout=LOOK, socket_connect_timeout=LOOK)
+    client = connections.redis_client(settings, timeout=LOOK)
     memory: dict[str, Any] = client.info("memory")  # type: ignore[assignment]
     used, most = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
     if most and used > FULL * most:
@@ -59,7 +59,7 @@ def redis_answers(settings: Settings) -> str:
 
 def active_model(settings: Settings, keys: Keyring) -> str:
     """What is seen of the active model. Raises NoModel, schemas.model.RejectedModel or redis.RedisError."""
-    client = redis.Redis.from_url(settings.redis, socket_timeout=LOOK, socket_connect_timeout=LOOK)
+    client = connections.redis_client(settings, timeout=LOOK)
     registry = Registry(client, settings.prefix)
     active = registry.active()
     data = registry.load(active) if active else None
@@ -75,18 +75,24 @@ def report(settings: Settings, keys: Keyring) -> None:
         try:
             _log.info("startup check", check=name, ok=True, detail=look(settings))
         except Exception as error:
-            _log.warning("startup check", check=name, ok=False, detail=str(error))
-            if isinstance(error, redis.RedisError):  # the model lies there too
+            is_redis = isinstance(error, redis.RedisError)
+            detail = connections.refusal(error) if is_redis else ""
+            _log.warning("startup check", check=name, ok=False, detail=detail or str(error))
+            if is_redis:  # the model lies there too
                 return
 
 
-def partitions(bootstrap: str, timeout: float) -> int:
-    """The number of partitions of the topics that are keyed by customer.
+def partitions(settings: Settings) -> int:
+    """The number of partitions of the topics that are keyed by customer, once all that a worker needs is there.
 
-    Waits up to `timeout` seconds for a broker. Raises KafkaUnreachable or WrongTopics.
+    Waits up to `startup_timeout` seconds for a broker. Raises KafkaUnreachable or WrongTopics, and connections.KafkaRefuses or
+    granted.Forbidden where waiting would not help.
     """
-    found = _metadata(bootstrap, timeout)
+    client, found = _cluster(settings)
     missing = [topic.name for topic in topics.ALL if topic.name not in found]
+    if missing and settings.kafka_security != "plaintext":
+        unseen = granted.hidden(client, missing)
+        missing = [name for name in missing if name not in unseen]
     keyed = {topic.name: found[topic.name] for topic in topics.ALL if topic.by_customer and topic.name in found}
     problems = []
     if missing:
@@ -96,15 +102,15 @@ def partitions(bootstrap: str, timeout: float) -> int:
         problems.append(f"the topics keyed by customer must have equal partition counts; they have: {counts}")
     if problems:
         raise WrongTopics("; ".join(problems))
+    granted.check(client, settings, "worker")
     return keyed[topics.ORDERS.name]
 
 
-def _metadata(bootstrap: str, timeout: float) -> dict[str, int]:
-    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-
+def _cluster(settings: Settings) -> tuple[AdminClient, dict[str, int]]:
     def waiting(state: RetryCallState) -> None:
-        _log.warning("waiting for kafka", bootstrap=bootstrap, attempt=state.attempt_number)
+        _log.warning("waiting for kafka", bootstrap=settings.kafka, attempt=state.attempt_number)
 
+    timeout = settings.startup_timeout
     retrying = Retrying(
         retry=retry_if_exception_type(KafkaException),
         stop=stop_after_delay(timeout),
@@ -113,9 +119,9 @@ def _metadata(bootstrap: str, timeout: float) -> dict[str, int]:
         reraise=True,
     )
     try:
-        listed = retrying(client.list_topics, timeout=min(5.0, timeout))
+        client, listed = retrying(connections.cluster, settings, min(5.0, timeout))
     except KafkaException as error:
         raise KafkaUnreachable(
-            f"no Kafka broker answers at {bootstrap}; is SEGSTREAM_KAFKA right? ({error})"
+            f"no Kafka broker answers at {settings.kafka}; is SEGSTREAM_KAFKA right? ({error})"
         ) from error
-    return {name: len(topic.partitions) for name, topic in listed.topics.items()}
+    return client, {name: len(topic.partitions) for name, topic in listed.topics.items()}

@@ -20,6 +20,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas import connections
+from schemas.settings import Settings
 from stream_app import logends, stacks
 from stream_app.logends import Place
 from stream_app.stalls import COMMIT, LOOP, Finding, Look, Memory, findings, follow
@@ -52,21 +54,18 @@ class Standing:
 
 
 class Watchdog:
-    """Looks at a worker every second; `patience` is how long (seconds) something may stand still before the process ends."""
+    """Looks at a worker every second; `stall_timeout` is how long (seconds) something may stand still before the process ends."""
 
     def __init__(
         self,
-        bootstrap: str,
-        group: str,
-        patience: float,
-        commit_interval: float,
+        settings: Settings,
         standing: Callable[[], Standing],
         loops: Callable[[], list[asyncio.AbstractEventLoop]],
     ) -> None:
-        self._bootstrap = bootstrap
-        self._group = group
-        self._patience = patience
-        self._commit_interval = commit_interval
+        self._settings = settings
+        self._group = settings.app_id
+        self._patience = settings.stall_timeout
+        self._commit_interval = settings.commit_interval
         self._standing = standing
         self._loops = loops
         self._beat = time.monotonic()
@@ -89,9 +88,9 @@ class Watchdog:
 
     def _run(self) -> None:
         self._client = logends.reader(
-            self._bootstrap, f"{self._group}-watchdog", **{"socket.timeout.ms": 10_000, "log_level": 0}
+            self._settings, f"{self._group}-watchdog", **{"socket.timeout.ms": 10_000, "log_level": 0}
         )
-        self._admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0})
+        self._admin = AdminClient(connections.kafka(self._settings, log_level=0))
         while not self._ended.wait(EVERY):
             try:
                 self._look()
@@ -172,7 +171,7 @@ class Watchdog:
     def _judge(self, found: list[Finding], reachable: bool) -> None:
         grave = [finding for finding in found if finding.seconds >= self._limit(finding) / 2]
         self.reasons = (
-            *(() if reachable else (f"no Kafka broker answers at {self._bootstrap}",)),
+            *(() if reachable else (f"no Kafka broker answers at {self._settings.kafka}",)),
             *(finding.text for finding in grave),
         )
         news = [finding for finding in grave if finding.what not in self._reported]

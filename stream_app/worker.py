@@ -111,10 +111,10 @@ class Runner(faust.Worker):
 def run(settings: Settings, keys: Keyring) -> int:
     """Run a worker until it is told to stop (0) or something breaks (70).
 
-    Raises preflight.KafkaUnreachable or preflight.WrongTopics before anything has been started.
+    Before anything has been started it raises preflight.KafkaUnreachable, preflight.WrongTopics, connections.KafkaRefuses or granted.Forbidden.
     """
     logs.configure(settings.log_format, settings.log_level)
-    count = preflight.partitions(settings.kafka, settings.startup_timeout)
+    count = preflight.partitions(settings)
     # Beside the start, which needs none of it: a Redis that does not answer must not hold it up.
     threading.Thread(target=preflight.report, args=(settings, keys), name="startup checks", daemon=True).start()
     mode_loop.use("uvloop")

@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import Producer
 from faust.types import TP
 
+from schemas.settings import Settings
 from stream_app import logends
 from tests.fastlane.conftest import Members
 from tests.fastlane.lane import Log, Member, count, rows
@@ -76,7 +77,7 @@ def test_behind_the_last_record_of_a_transaction_nothing_waits(log: Log, member:
     transact(log, client, topic, [b"one"], commit=True, partitions=1)
     tp, place = TP(topic, 0), (topic, 0)
     wait_for(lambda: log.committed(one.group, topic, partitions=1) == {tp: 1}, "the record is committed")
-    ends = logends.reader(log.bootstrap, "ends")
+    ends = logends.reader(Settings(kafka=log.bootstrap), "ends")
     try:
         assert logends.ends(ends, {place}, 10) == {place: 2}, "behind it lies the marker"
         assert logends.without_records(ends, {place: 1}, {place: 2}, 10) == {place}
