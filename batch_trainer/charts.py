@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -180,7 +180,11 @@ def landscape(report: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
 def portraits(report: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
     """How each segment differs from everyone, in standard deviations."""
     rows = [
-        {"segment": _named(segment), "feature": report["features"]["labels"].get(name, name), "z": z}
+        {
+            "segment": _named(segment),
+            "feature": report["features"]["labels"].get(name, name),
+            "z": round(z, 1) + 0.0,
+        }  # no "-0.0"
         for segment in report["segments"]
         for name, z in segment["traits"].items()
     ]
@@ -248,19 +252,43 @@ def newcomers(found: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
 
 def migration(moves: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
     """Where the customers of each segment go: shares of the row, and how many."""
+    return _styled(_matrix(moves["before"], moves["after"], moves["matrix"], theme), theme)
+
+
+def comparison(found: Mapping[str, Any], told: str, theme: Theme) -> alt.TopLevelMixin:
+    """Two models side by side: where customers go, under a line that says how many and of whom, and how the features have shifted."""
+    matrix = _matrix(found["segments"]["before"], found["segments"]["after"], found["matrix"], theme)
+    panels = [matrix.properties(title=alt.Title(textwrap.wrap(told, 62)))]
+    if found["feature_shifts"]:
+        rows = [{"feature": k.replace("_", " "), "shift": v} for k, v in found["feature_shifts"].items()]
+        low, high = min(0.0, *found["feature_shifts"].values()), max(0.0, *found["feature_shifts"].values())
+        room = 0.15 * (high - low) or 1.0  # for the words beside the bars
+        wide = alt.Scale(domain=[low - room * (low < 0.0), high + room * (high > 0.0)], nice=False)
+        base = alt.Chart(alt.Data(values=rows)).encode(
+            y=alt.Y("feature:N", title=None, sort=None, axis=_LINES),
+            x=alt.X("shift:Q", title="standard deviations", scale=wide),
+        )
+        bars = base.mark_bar(color=theme.accent, size=12)
+        right = base.transform_filter("datum.shift >= 0").mark_text(align="left", dx=4, fontSize=10, color=theme.soft)
+        left = base.transform_filter("datum.shift < 0").mark_text(align="right", dx=-4, fontSize=10, color=theme.soft)
+        words = [marks.encode(text=alt.Text("shift:Q", format="+.2f")) for marks in (right, left)]
+        title = "How far the mean of the training data has shifted"
+        panels.append(alt.layer(bars, *words).properties(width=WIDTH - 80, height=alt.Step(20), title=title))
+    return _styled(alt.vconcat(*panels, spacing=18), theme)
+
+
+def _matrix(before: Sequence[str], after: Sequence[str], matrix: Sequence[Sequence[int]], theme: Theme) -> Any:
     rows = []
-    for before, counts in zip(moves["before"], moves["matrix"], strict=True):
+    for one, counts in zip(before, matrix, strict=True):
         whole = sum(counts)
-        for after, count in zip(moves["after"], counts, strict=True):
+        for other, count in zip(after, counts, strict=True):
             share = count / whole if whole else 0.0
-            rows.append(
-                {"before": before, "after": after, "share": share, "customers": count, "stays": before == after}
-            )
+            rows.append({"before": one, "after": other, "share": share, "customers": count})
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("after:N", title="segment after", sort=list(moves["after"]), axis=alt.Axis(orient="top", labelAngle=0)),
-        y=alt.Y("before:N", title="segment before", sort=list(moves["before"])),
+        x=alt.X("after:N", title="segment after", sort=list(after), axis=alt.Axis(orient="top", labelAngle=0)),
+        y=alt.Y("before:N", title="segment before", sort=list(before)),
     )
-    shade = alt.Scale(domain=[0, 1], range=[theme.paper, theme.accent])
+    shade = alt.Scale(domain=[0, 1], range=[theme.paper, theme.accent], interpolate="lab")
     cells = base.mark_rect(stroke=theme.line, strokeWidth=1).encode(
         color=alt.Color("share:Q", scale=shade, legend=None)
     )
@@ -272,9 +300,7 @@ def migration(moves: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
             color=alt.condition("datum.share > 0.5", alt.value(theme.paper), alt.value(theme.ink)),
         )
     )
-    return _styled(
-        alt.layer(cells, words).properties(width=max(WIDTH - 80, 44 * len(moves["after"])), height=alt.Step(32)), theme
-    )
+    return alt.layer(cells, words).properties(width=max(WIDTH - 80, 44 * len(after)), height=alt.Step(32))
 
 
 def _named(segment: Mapping[str, Any]) -> str:

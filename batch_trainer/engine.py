@@ -20,11 +20,13 @@ import sqlglot as sg
 import sqlglot.expressions as sge
 from ibis.expr.types import Table
 
+from batch_trainer import redshift
 from batch_trainer.source import WarehouseError, WarehouseUnreachable, suggestion
 
 _DRIVERS: Final = {
     "postgres": ("psycopg", "postgres"),
     "postgresql": ("psycopg", "postgres"),
+    "redshift": ("psycopg", "postgres"),
     "pyspark": ("pyspark", "spark"),
     "snowflake": ("snowflake.connector", "snowflake"),
     "bigquery": ("google.cloud.bigquery", "bigquery"),
@@ -146,7 +148,7 @@ class Engine:
                 )
 
     def _fetch(self, rows: Table, size: int) -> Iterator[dict[str, list[Any]]]:
-        if self.kind == "postgres":
+        if self.kind in ("postgres", "redshift"):
             yield from self._fetch_on_the_server(rows, size)
         elif self.kind == "pyspark":
             yield from _columns(rows.columns, self.backend.raw_sql(self.sql(rows)).toLocalIterator(), size)
@@ -229,7 +231,7 @@ def connect(url: str) -> Engine:
         )
     before = _spark_session() if scheme == "pyspark" else None
     try:
-        backend = ibis.connect(url)
+        backend = redshift.Backend(url) if scheme == "redshift" else ibis.connect(url)
         if backend.name == "postgres":
             _one_snapshot(backend.con)
     except Exception as error:  # each backend raises its driver's own errors

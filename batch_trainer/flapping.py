@@ -17,7 +17,7 @@ from batch_trainer import history
 from batch_trainer.population import scattered
 from batch_trainer.warehouse import Warehouse
 from schemas.events import decode
-from schemas.model import PROSPECT, RETURN, Artifact, Model
+from schemas.model import PROSPECT, RETURN, Artifact, Model, declared
 from schemas.profile import Effect, Profile, update
 
 SAMPLE: Final = 10_000
@@ -275,4 +275,4 @@ def document(found: Estimate) -> dict[str, Any]:
 
 def settled(artifact: Artifact, found: Estimate) -> Artifact:
     """The model with its hysteresis."""
-    return msgspec.structs.replace(artifact, hysteresis=found.chosen.hysteresis, holds=found.chosen.holds)
+    return declared(msgspec.structs.replace(artifact, hysteresis=found.chosen.hysteresis, holds=found.chosen.holds))

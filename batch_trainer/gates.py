@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -25,6 +25,8 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     holds: bool
     meaning: str
     """What is looked at and what to do where it does not hold."""
+    bound: Literal["at least", "at most", "not after", ""] = ""
+    """How the value must stand to the threshold; empty: be it."""
     blocks: bool = True
     """Whether the model must not be published where it does not hold; else it is a warning."""
 
@@ -56,6 +58,7 @@ def gates(
         Gate(
             name="rows",
             threshold=least_rows,
+            bound="at least",
             value=artifact.rows,
             holds=artifact.rows >= least_rows,
             meaning="customers learnt from, at least 50 and 10 per segment; wait for more or ask for fewer segments",
@@ -63,6 +66,7 @@ def gates(
         Gate(
             name="customers_per_segment",
             threshold=count,
+            bound="at least",
             value=artifact.rows,
             holds=artifact.rows >= count,
             meaning="not fewer customers than segments; ask for fewer segments",
@@ -71,6 +75,7 @@ def gates(
         Gate(
             name="smallest_segment_share",
             threshold=recipe.least_share,
+            bound="at least",
             value=share,
             holds=share >= recipe.least_share,
             meaning="share of customers of the smallest segment; a smaller one is likely a few outliers: ask for fewer segments",
@@ -78,6 +83,7 @@ def gates(
         Gate(
             name="explained_variance",
             threshold=recipe.least_variance,
+            bound="at least",
             value=variance,
             holds=variance >= recipe.least_variance,
             meaning="share of the variance that the projection keeps; check the features for noise",
@@ -93,11 +99,13 @@ def gates(
 def failing(found: Sequence[Gate]) -> str:
     """The gates that forbid publishing, in words; empty where none does.
 
-    >>> failing([Gate(name="rows", threshold=50, value=12, holds=False, meaning="customers learnt from")])
-    'rows: 12, needs 50 (customers learnt from)'
+    >>> failing([Gate(name="rows", threshold=50, bound="at least", value=12, holds=False, meaning="customers learnt from")])
+    'rows: 12, needs at least 50 (customers learnt from)'
     """
     return "; ".join(
-        f"{g.name}: {_short(g.value)}, needs {_short(g.threshold)} ({g.meaning})" for g in found if g.verdict == "fails"
+        f"{g.name}: {_short(g.value)}, needs {f'{g.bound} {_short(g.threshold)}'.strip()} ({g.meaning})"
+        for g in found
+        if g.verdict == "fails"
     )
 
 
@@ -123,6 +131,7 @@ def _dates(artifact: Artifact) -> Gate:
     return Gate(
         name="dates",
         threshold=artifact.trained_at,
+        bound="not after",
         value=artifact.data_until,
         # A day of grace for time stamps without a zone.
         holds=_at(artifact.data_until) <= _at(artifact.trained_at) + DAY,
@@ -140,6 +149,7 @@ def _stability(choice: Choice) -> Gate:
     return Gate(
         name="stability",
         threshold=UNSTABLE,
+        bound="at least",
         value="not measured" if value is None else value,
         holds=choice.stable is not False and (value is None or value >= UNSTABLE),
         meaning=(
@@ -171,6 +181,7 @@ def _moved(artifact: Artifact, active: Model | None, moves: Migration | None, k:
     return Gate(
         name="moved_share",
         threshold=MOVED,
+        bound="at most",
         value="no active model" if share is None else share,
         holds=share is None or share <= MOVED,
         meaning="share of customers who would change segment by the model alone; see the report for who goes where before publishing",

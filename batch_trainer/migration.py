@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -36,7 +36,14 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
 def migration(before: Model, after: Model, rows: Sequence[Facts]) -> Migration:
     """What becomes of customers when one model takes the place of another; who is a prospect by both is left out."""
-    pairs = Counter(zip(before.assign_many(rows), after.assign_many(rows), strict=True))
+    return tallied(before, after, [rows])
+
+
+def tallied(before: Model, after: Model, batches: Iterable[Sequence[Facts]]) -> Migration:
+    """The same of customers who come in batches, so that it needs the memory of one."""
+    pairs: Counter[tuple[str, str]] = Counter()
+    for rows in batches:
+        pairs.update(zip(before.assign_many(rows), after.assign_many(rows), strict=True))
     del pairs[PROSPECT, PROSPECT]
     prospects = [PROSPECT] if any(PROSPECT in pair for pair in pairs) else []
     old = [segment.id for segment in before.segments] + prospects

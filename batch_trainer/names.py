@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.model import PROSPECT_NAME, Artifact
+from schemas.model import PROSPECT_NAME, Artifact, declared
 
 DISTINCT: Final = 0.35
 """How far (in standard deviations of all customers) a segment's mean must be from theirs to be worth a word."""
@@ -141,7 +141,7 @@ def renamed(artifact: Artifact, model_id: str, segment_id: str, name: str) -> Ar
         else segment
         for segment in artifact.segments
     )
-    return msgspec.structs.replace(artifact, segments=segments, parent=model_id)
+    return declared(msgspec.structs.replace(artifact, segments=segments, parent=model_id))
 
 
 def _unique(portrait: Portrait, used: set[str]) -> str:

@@ -108,13 +108,13 @@ def measure(value: float | None, name: str) -> str:
     """A feature's value in its unit.
 
     >>> measure(0.125, "return_rate"), measure(1234.5, "gross_spend"), measure(3.0, "orders")
-    ('12.5 %', '1,234.50', '3')
+    ('12.5\\xa0%', '1,234.50', '3')
     """
     if value is None:
         return ""
     unit = FEATURES[name].unit
     if unit == "share":
-        return f"{100 * value:.3g} %"
+        return f"{100 * value:.3g}\u00a0%"
     if unit == "money":
         return f"{value:,.2f}" if abs(value) < 10_000 else f"{value:,.0f}"
     return f"{value:,.4g}"
@@ -179,8 +179,9 @@ def _environment() -> Environment:
     found.filters |= {
         "day": lambda text: text[:10],
         "number": lambda value: f"{value:,}",
-        "percent": lambda value: f"{100 * value:.0f} %",
-        "percent1": lambda value: f"{100 * value:.1f}%",
+        "percent": lambda value: f"{100 * value:.0f}\u00a0%",
+        "percent1": lambda value: f"{100 * value:.1f}\u00a0%",
+        "width": lambda value: f"{100 * value:.1f}%",
         "one": lambda value: f"{value:,.1f}",
         "two": lambda value: "" if value is None else f"{value:.2f}",
         "three": lambda value: f"{value:.3f}",

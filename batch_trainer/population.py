@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import ibis
 import numpy as np
 import numpy.typing as npt
 from ibis.expr.types import Table
@@ -81,6 +83,12 @@ def look(warehouse: Warehouse, recipe: Recipe, most: int) -> Population:
         rows=sample.facts,
         facts=people,
     )
+
+
+def segmented(warehouse: Warehouse, specs: Sequence[FeatureSpec]) -> Table:
+    """The facts of the customers whom a model of any of these specs segments."""
+    facts = warehouse.everyone()
+    return facts.filter(ibis.or_(*(counted(spec, facts) for spec in specs)))
 
 
 def scattered(warehouse: Warehouse, people: Table, most: int) -> Table:

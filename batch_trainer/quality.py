@@ -28,7 +28,7 @@ def feature_quality(spec: FeatureSpec, rows: Sequence[Facts]) -> dict[str, dict[
         if raw:
             transform = transforms.get(name, "identity")
             x = np.array([transformed(transform, value) for value in raw])
-            spread = float(x.std())
+            spread = float(x.std()) if x.min() < x.max() else 0.0  # the mean of equal values may be off by a bit
             far = int((np.abs(x - x.mean()) > FAR * spread).sum()) if spread > 0.0 else 0
             low, middle, high = (float(v) for v in np.percentile(raw, [1, 50, 99]))
             found[name] |= {"low": low, "median": middle, "high": high, "outliers": far, "constant": spread == 0.0}

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import ibis
+import ibis.expr.datatypes as dt
 from ibis.expr.types import BooleanValue, Table, Value
 
 from batch_trainer.canon import Canon
@@ -39,8 +41,13 @@ class Relation:
         return f"relation {self.name} has no column {column}{suggestion(column, others)}"
 
 
+_NUMBERS: Final = frozenset({"total", "age", "price", "quantity", "amount"})
+_TIMES: Final = frozenset({"signed_up_at", "ordered_at", "refunded_at"})
+"""Whether these can hold times is asked of the rows: a column of nothing but NULL may have any type."""
+
+
 def relation(name: str, table: Table) -> Relation:
-    """The relation, checked: raises WarehouseError where a required column is missing."""
+    """The relation, checked: raises WarehouseError where a required column is missing or one cannot be what it should be."""
     lower = {column.lower(): column for column in table.columns}
     columns = {column: lower[column] for column in COLUMNS[name] if column in lower}
     for column in REQUIRED[name]:
@@ -49,7 +56,23 @@ def relation(name: str, table: Table) -> Relation:
                 f"relation {name} has no column {column!r}; its SQL gives {', '.join(table.columns)}"
                 f"{suggestion(column, table.columns)} (rename with AS in the source file)"
             )
+    for column, there in columns.items():
+        _check_type(name, column, table[there].type())
     return Relation(name, table, columns)
+
+
+def _check_type(name: str, column: str, kind: dt.DataType) -> None:
+    """Raise WarehouseError where values of this type are no numbers or cannot stand for a text."""
+    if column in _TIMES or kind.is_null() or kind.is_unknown():
+        return
+    if column in _NUMBERS:
+        wanted, fine = "a number", kind.is_numeric() or kind.is_string()
+    else:
+        wanted, fine = "text or a number", not (kind.is_nested() or kind.is_binary() or kind.is_interval())
+    if not fine:
+        raise WarehouseError(
+            f"relation {name}, column {column}: values are {kind}, expected {wanted} (convert in the source's SQL)"
+        )
 
 
 def _optional(source: Relation, column: str, form: Callable[[Value], Value], absent: str) -> Value:

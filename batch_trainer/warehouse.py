@@ -152,8 +152,8 @@ def open_warehouse(
 
     `duckdb://` is an in-memory DuckDB whose SQL may read Parquet and CSV files, `duckdb:///abs/path` or `duckdb://path` a file (opened
     read-only); `?memory_limit=4GB&threads=4` are DuckDB's own settings. `postgres://`, `pyspark://`, `snowflake://`, `bigquery://`
-    and `databricks://` go through `ibis.connect`. Raises WarehouseUnreachable where it cannot be opened, EmptyWarehouse where it
-    has no order, WarehouseError where it is not what the source says.
+    and `databricks://` go through `ibis.connect`, `redshift://` through a backend of our own. Raises WarehouseUnreachable where it
+    cannot be opened, EmptyWarehouse where it has no order, WarehouseError where it is not what the source says.
 
     >>> with open_warehouse("duckdb://", Source(name="tiny", relations={
     ...         "orders": "SELECT 1 AS order_id, 7 AS user_id, TIMESTAMP '2026-01-01' AS ordered_at, 9.99 AS total"})) as shop:

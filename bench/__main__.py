@@ -21,7 +21,9 @@ from bench.lineup import ENGINES
 BUILD: Final = Path("build")
 PAGE: Final = Path("docs/performance.md")
 PICTURE: Final = Path("docs/performance.svg")
-PARTS: Final = ("hotpath", "latency", "scale", "api")
+PARTS: Final = ("hotpath", "latency", "scale", "api", "model", "training")
+OWN_PAGES: Final = {name: Path("docs/model.md") for name in ("model", "training")}
+"""Parts whose table stands elsewhere, between markers of its own."""
 
 
 def main() -> int:
@@ -41,26 +43,37 @@ def main() -> int:
     results: list[dict[str, Any]] = []
     for name in names:
         with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as scratch:
-            results.append(_part(name, options, results)(Path(scratch), say))
+            results.append(_part(name, options, results, commit)(Path(scratch), say))
         report.write(report.document(command, results[-1:], commit, load), BUILD / f"bench-{name}.json")
     result = report.document(command, results, commit, load)
     if not options.only:
         report.write(result, BUILD / "bench.json")
     print(report.markdown(result))
     if options.docs:
-        text = report.markdown(result)
-        if hot := result["parts"].get("hotpath"):
-            PICTURE.write_text(chart.picture(hot["engines"]))
-            text = f"![events per second and CPU per event, by engine]({PICTURE.name})\n\n{text}"
-        report.put_into(PAGE, text)
+        _into_docs(command, results, commit, load)
     failed = any(part.get("failures") for part in results)
     return 0 if all(v["holds"] for v in result["verdicts"]) and not failed else 1
+
+
+def _into_docs(command: str, results: list[dict[str, Any]], commit: str, load: float) -> None:
+    for part in results:
+        if page := OWN_PAGES.get(part["part"]):
+            report.put_into(page, report.markdown(report.document(command, [part], commit, load)), part["part"])
+    common = [part for part in results if part["part"] not in OWN_PAGES]
+    if not common:
+        return
+    result = report.document(command, common, commit, load)
+    text = report.markdown(result)
+    if hot := result["parts"].get("hotpath"):
+        PICTURE.write_text(chart.picture(hot["engines"]))
+        text = f"![events per second and CPU per event, by engine]({PICTURE.name})\n\n{text}"
+    report.put_into(PAGE, text)
 
 
 Part = Callable[[Path, Callable[[str], None]], dict[str, Any]]
 
 
-def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]]) -> Part:
+def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]], commit: str) -> Part:
     quick = options.quick
     engines = tuple(options.engines.split(",")) if options.engines else tuple(ENGINES)
     repetitions = options.repetitions or (1 if quick else 3)
@@ -91,7 +104,26 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]]) 
         if quick:
             asked = replace(asked, customers=5_000, seconds=3.0, searches=20, changes=60)
         return lambda directory, say: api.measure(asked, directory, say)
+    if name == "model":
+        from bench import model  # scikit-learn, which the other parts need not load
+
+        return model.measure
+    if name == "training":
+        from bench import training
+
+        fitted = training.Plan(sizes=(5_000, 20_000)) if quick else training.Plan()
+        if options.sizes:
+            some = tuple(map(int, options.sizes.split(",")))
+            fitted = replace(fitted, sizes=some, measured=_measured(commit))
+        return lambda directory, say: training.measure(fitted, directory, say)
     raise SystemExit(f"unknown part {name!r}; there are: {', '.join(PARTS)}")
+
+
+def _measured(commit: str) -> tuple[dict[str, Any], ...]:
+    """What was measured of training at this very commit: sizes may be measured one after the other."""
+    file = BUILD / "bench-training.json"
+    found = json.loads(file.read_text()) if file.exists() else {}
+    return tuple(found["parts"]["training"]["rows"]) if found.get("commit") == commit else ()
 
 
 def _capacity(before: list[dict[str, Any]]) -> dict[str, float]:
@@ -112,6 +144,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engines", help=f"comma-separated: {', '.join(ENGINES)}")
     parser.add_argument("--events", type=int, help="events to catch up with")
     parser.add_argument("--customers", type=int, default=1_000_000, help="customers of the parts scale and api")
+    parser.add_argument(
+        "--sizes",
+        help="customers that the part training compares, comma-separated; other sizes of this commit are kept",
+    )
     parser.add_argument("--workers", default="1,2,4", help="numbers of workers that the part scale compares")
     parser.add_argument(
         "--constants",
@@ -119,7 +155,11 @@ def _options() -> argparse.Namespace:
         help="only write what build/ holds of hotpath and scale as the constants of `segstream plan`",
     )
     parser.add_argument("--repetitions", type=int, help="interleaved repetitions (default 3; quick: 1)")
-    parser.add_argument("--docs", action="store_true", help=f"put the table into {PAGE} and the picture into {PICTURE}")
+    parser.add_argument(
+        "--docs",
+        action="store_true",
+        help=f"put the tables into {PAGE} (model, training: docs/model.md) and the picture into {PICTURE}",
+    )
     options = parser.parse_args()
     for chosen, known in ((options.only, PARTS), (options.engines, ENGINES)):
         if unknown := set(chosen.split(",") if chosen else ()) - set(known):

@@ -17,6 +17,8 @@ import psutil
 
 BEGIN: Final = "<!-- bench:begin -->"
 END: Final = "<!-- bench:end -->"
+OWN: Final = "<!-- bench:{name}:{end} -->"
+"""The markers of a part that has a place of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +216,45 @@ def _api(part: dict[str, Any]) -> list[str]:
     ]
 
 
-_TABLES: Final = {"hotpath": _hotpath, "latency": _latency, "scale": _scale, "api": _api}
+def _training(part: dict[str, Any]) -> list[str]:
+    rows = [
+        "| customers | segmented | trainer s | of them in the warehouse | trainer MB | scikit-learn fits | s | MB | time ratio | SSE ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in part["rows"]:
+        mine, theirs = row["trainer"], row.get("scikit_learn")
+        other = (
+            f"{theirs['fits']} | {theirs['seconds']:,.0f} | {theirs['peak_mb']:,.0f} | {row['time_ratio']:.2f} | {row['sse_ratio']:.5f}"
+            if theirs
+            else "- | - | - | - | -"
+        )
+        rows.append(
+            f"| {row['customers']:,} | {mine['segmented']:,} | {mine['seconds']:,.0f} | {mine['in_warehouse']:,.0f} | "
+            f"{mine['peak_mb']:,.0f} | {other} |"
+        )
+    return rows
 
 
-def put_into(page: Path, text: str) -> None:
-    """Replace what stands between the markers of a page. Raises ValueError where it has none."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no {BEGIN} ... {END} to put the table between")
-    page.write_text(f"{before}{BEGIN}\n{text.strip()}\n{END}{after}")
+def _model(part: dict[str, Any]) -> list[str]:
+    rows = ["| data | what | measured |", "|---|---|---|"]
+    return rows + [f"| {row['data']} | {row['what']} | {row['measured']} |" for row in part["rows"]]
+
+
+_TABLES: Final = {
+    "hotpath": _hotpath,
+    "latency": _latency,
+    "scale": _scale,
+    "api": _api,
+    "model": _model,
+    "training": _training,
+}
+
+
+def put_into(page: Path, text: str, name: str = "") -> None:
+    """Replace what stands between the markers of a page, those of a part where it is named. Raises ValueError where it has none."""
+    begin, end = (OWN.format(name=name, end=which) for which in ("begin", "end")) if name else (BEGIN, END)
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{page} has no {begin} ... {end} to put the table between")
+    page.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}")

@@ -1,25 +1,21 @@
 """How training grows with the customers: time and peak memory of the trainer, beside scikit-learn fitted on all of them in memory.
 
-    python -m bench.training --customers 100000,1000000
-
 Each size is a shop invented in DuckDB by SQL (the same for the same size). The trainer and scikit-learn run in processes of
-their own, one after the other, so that the peak memory is theirs. Both do the whole job: count in the warehouse, project, and
-fit 2 to 10 segments from ten starts each. Beyond `--oracle-up-to` customers scikit-learn fits only the chosen number from one start.
+their own, one after the other, so that the peak memory is theirs. Both count in the warehouse, project, and cluster; the trainer
+also chooses the number of segments, replays, learns of newcomers and reports. How much of the clustering scikit-learn does is said
+with its figures: at the largest sizes a single start is as much as anybody waits for.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
-import resource
+import re
 import shlex
 import subprocess
 import sys
-import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,14 +27,16 @@ from batch_trainer.recipes import RECIPES
 from batch_trainer.source import Source
 from batch_trainer.trainer import train
 from batch_trainer.warehouse import Warehouse, open_warehouse
+from bench.report import Verdict
 from schemas.model import Model
 
-RESULT: Final = Path("build/bench-training.json")
 NOW: Final = 1_790_000_000_000_000
 MOST_MB: Final = 1500
 """The trainer's memory, whatever the number of customers."""
 WORSE: Final = 1.001
 """How much greater the SSE over all customers may be than scikit-learn's."""
+WAREHOUSE: Final = ("opening", "counting customers", "projecting", "replaying", "counting segments")
+"""Stages of a training in which the warehouse works, and the trainer waits or reads."""
 SOURCE: Final = Source(
     name="invented",
     relations={
@@ -85,14 +83,65 @@ def invent(path: Path, customers: int) -> None:
         connection.execute(_SHOP.format(customers=customers))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is measured."""
+
+    sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
+    """Customers, those without orders too."""
+    sweep_up_to: int = 100_000
+    """Up to so many scikit-learn fits 2 to 10 segments from ten starts each, as the trainer does; beyond, only the number chosen."""
+    starts_up_to: int = 1_000_000
+    """Up to so many from ten starts; beyond, from one."""
+    alone_beyond: int = 10_000_000
+    """Beyond so many scikit-learn is not tried: its columns would not fit into this machine."""
+    measured: tuple[dict[str, Any], ...] = ()
+    """Rows that need not be measured again."""
+
+
+def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """One row per size, and the verdicts."""
+    rows = {row["customers"]: row for row in plan.measured}
+    for customers in plan.sizes:
+        say(f"training: inventing {customers:,} customers")
+        path = directory / f"shop-{customers}.duckdb"
+        _child("invent", str(path), str(customers))
+        say("training: the trainer")
+        row: dict[str, Any] = {"customers": customers, "trainer": (mine := _child("trainer", str(path)))}
+        if customers <= plan.alone_beyond:
+            say(f"training: scikit-learn ({mine['seconds']:.0f} s and {mine['peak_mb']:.0f} MB were the trainer's)")
+            starts = 10 if customers <= plan.starts_up_to else 1
+            sweep = "sweep" if customers <= plan.sweep_up_to else "one"
+            theirs = _child("everything", str(path), str(mine["k"]), str(mine["dimensions"]), sweep, str(starts))
+            row["scikit_learn"] = theirs
+            row["sse_ratio"] = mine["sse"] / theirs["sse"]
+            row["time_ratio"] = mine["seconds"] / theirs["seconds"]
+        rows[customers] = row
+        path.unlink()
+    table = [rows[size] for size in sorted(rows)]
+    return {"part": "training", "rows": table, "verdicts": [v.document() for v in verdicts(table)]}
+
+
+def verdicts(rows: list[dict[str, Any]]) -> list[Verdict]:
+    """What is promised of each size."""
+    found = []
+    for row in rows:
+        size = f"{row['customers']:,} customers"
+        found.append(Verdict.at_most(f"peak MB of the trainer, {size}", row["trainer"]["peak_mb"], MOST_MB))
+        if "sse_ratio" in row:
+            name = f"SSE over all customers / scikit-learn's, {size}"
+            found.append(Verdict.at_most(name, round(row["sse_ratio"], 6), WORSE))
+    return found
+
+
 def trainer(warehouse: Warehouse, begun: float) -> dict[str, Any]:
     """Train as `segstream train` does."""
-    stages: dict[str, float] = {"opening": time.monotonic() - begun}
+    stages: dict[str, float] = {"opening": round(time.monotonic() - begun, 2)}
     last = ["counting customers", time.monotonic()]
 
     def progress(stage: str, _: float) -> None:
         if stage != last[0]:
-            stages[str(last[0])] = round(time.monotonic() - float(last[1]), 2)
+            stages[str(last[0])] = round(stages.get(str(last[0]), 0.0) + time.monotonic() - float(last[1]), 2)
             last[:] = [stage, time.monotonic()]
 
     training = train(warehouse, RECIPES["behaviour"], now=NOW, on_progress=progress)
@@ -110,17 +159,18 @@ def trainer(warehouse: Warehouse, begun: float) -> dict[str, Any]:
         "segmented": training.artifact.rows,
         "fitted_on": training.report["fitted_on"],
         "sse": sse,
+        "in_warehouse": sum(stages.get(stage, 0.0) for stage in WAREHOUSE),
         "stages": stages,
     }
 
 
-def everything(warehouse: Warehouse, begun: float, k: int, dimensions: int, sweep: bool) -> dict[str, Any]:
+def everything(warehouse: Warehouse, begun: float, k: int, dimensions: int, sweep: bool, starts: int) -> dict[str, Any]:
     """The same with every customer in memory."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
 
-    spec = RECIPES["behaviour"].spec
+    spec, seed = RECIPES["behaviour"].spec, RECIPES["behaviour"].seed
     facts = warehouse.everyone()
     people = facts.filter(moments.counted(spec, facts))
     wanted = {c.feature: moments.number(c.feature, c.transform, people) for c in spec.numbers()}
@@ -130,142 +180,51 @@ def everything(warehouse: Warehouse, begun: float, k: int, dimensions: int, swee
     ]
     columns = np.vstack(arrays)
     points = PCA(dimensions).fit_transform(StandardScaler().fit_transform(columns))
+    times = "ten starts" if starts == 10 else f"{starts} start"
     if sweep:
-        fitted = fit.sweep(points, list(fit.SWEEP), RECIPES["behaviour"].seed, lambda _: None)[k]
+        fitted, fits = fit.sweep(points, list(fit.SWEEP), seed, lambda _: None)[k], f"2 to 10 segments, {times} each"
     else:
-        fitted = KMeans(k, n_init=1, random_state=RECIPES["behaviour"].seed).fit(points)
+        fitted, fits = KMeans(k, n_init=starts, random_state=seed).fit(points), f"{k} segments, {times}"
     return {
         "seconds": time.monotonic() - begun,
         "peak_mb": _peak(),
         "sse": float(fitted.inertia_),
         "rows": len(points),
-        "whole_job": sweep,
+        "fits": fits,
     }
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    """The most memory this process has had, MB; not what its parent had when it was forked, as `getrusage` would count."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    if found is None:
+        raise RuntimeError("/proc/self/status tells no VmHWM: the peak memory can be measured on Linux only")
+    return int(found.group(1)) * 1024 / 1e6
 
 
 def _child(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-W", "ignore", "-m", "bench.training", "--child", *arguments]
+    command = [sys.executable, "-W", "ignore", "-m", "bench.training", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{shlex.join(command)} has failed")
+        raise RuntimeError(f"{shlex.join(command)} has failed")
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(sizes: list[int], oracle_up_to: int, skip_oracle_beyond: int, directory: Path) -> dict[str, Any]:
-    """One row per size, and the verdicts."""
-    rows: list[dict[str, Any]] = []
-    for customers in sizes:
-        path = directory / f"shop-{customers}.duckdb"
-        begun = time.monotonic()
-        _child("invent", str(path), str(customers))
-        row: dict[str, Any] = {"customers": customers, "invented_in": round(time.monotonic() - begun, 1)}
-        row["trainer"] = _child("trainer", str(path))
-        print(json.dumps(row), file=sys.stderr, flush=True)
-        if customers <= skip_oracle_beyond:
-            sweep = "sweep" if customers <= oracle_up_to else "one"
-            mine = row["trainer"]
-            row["scikit_learn"] = _child("everything", str(path), str(mine["k"]), str(mine["dimensions"]), sweep)
-            row["sse_ratio"] = mine["sse"] / row["scikit_learn"]["sse"]
-            row["time_ratio"] = mine["seconds"] / row["scikit_learn"]["seconds"]
-            print(json.dumps(row["scikit_learn"]), file=sys.stderr, flush=True)
-        rows.append(row)
-        path.unlink()
-    return {"part": "training", "rows": rows, "verdicts": verdicts(rows)}
-
-
-def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What is promised of each size."""
-    found = []
-    for row in rows:
-        peak = round(row["trainer"]["peak_mb"], 1)
-        found.append(
-            {"name": f"peak MB of the trainer, {row['customers']:,} customers", "value": peak,
-             "bound": f"<= {MOST_MB}", "holds": peak <= MOST_MB}
-        )  # fmt: skip
-        if "sse_ratio" in row:
-            ratio = round(row["sse_ratio"], 6)
-            found.append(
-                {"name": f"SSE over all customers / scikit-learn's, {row['customers']:,} customers", "value": ratio,
-                 "bound": f"<= {WORSE}", "holds": ratio <= WORSE}
-            )  # fmt: skip
-    return found
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The result as people read it."""
-    lines = [
-        f"`{result['command']}`, {result['date'][:10]}, commit {result['commit']}, {result['machine']['cores']} cores.",
-        "",
-        "| customers | segmented | trainer s | trainer MB | scikit-learn s | scikit-learn MB | time ratio | SSE ratio |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in result["rows"]:
-        mine, theirs = row["trainer"], row.get("scikit_learn")
-        other = (
-            f"{theirs['seconds']:,.0f}{'' if theirs['whole_job'] else ' (one k, one start)'} | {theirs['peak_mb']:,.0f} | "
-            f"{row['time_ratio']:.2f} | {row['sse_ratio']:.5f}"
-            if theirs
-            else "- | - | - | -"
-        )
-        lines.append(
-            f"| {row['customers']:,} | {mine['segmented']:,} | {mine['seconds']:,.0f} | {mine['peak_mb']:,.0f} | {other} |"
-        )
-    lines += ["", "| promise | measured | bound | holds |", "|---|---|---|---|"]
-    lines += [
-        f"| {v['name']} | {v['value']:,} | {v['bound']} | {'yes' if v['holds'] else '**no**'} |"
-        for v in result["verdicts"]
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> int:
-    """Exit code 0: every promise held; 1: one did not."""
-    if sys.argv[1:2] == ["--child"]:
-        return _as_child(sys.argv[2:])
-    parser = argparse.ArgumentParser(prog="python -m bench.training", description=__doc__)
-    parser.add_argument("--customers", default="100000,1000000", help="sizes, comma-separated")
-    parser.add_argument(
-        "--oracle-up-to", type=int, default=1_000_000, help="largest size at which scikit-learn does the whole job"
-    )
-    parser.add_argument("--skip-oracle-beyond", type=int, default=10_000_000, help="no scikit-learn beyond this size")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-training-") as directory:
-        sizes = [int(size) for size in options.customers.split(",")]
-        measured = measure(sizes, options.oracle_up_to, options.skip_oracle_beyond, Path(directory))
-    git = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-    result = {
-        "command": shlex.join(["python", "-m", "bench.training", *sys.argv[1:]]),
-        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
-        "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
-        "load": os.getloadavg()[0],
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **measured,
-    }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    RESULT.with_suffix(".md").write_text(markdown(result))
-    print(markdown(result))
-    return 0 if all(verdict["holds"] for verdict in result["verdicts"]) else 1
-
-
-def _as_child(arguments: list[str]) -> int:
-    what, path, *rest = arguments
+def main() -> None:
+    """One of the processes of `measure`: prints its figures as JSON."""
+    what, path, *rest = sys.argv[1:]
     if what == "invent":
         invent(Path(path), int(rest[0]))
         print(json.dumps({}))
-        return 0
+        return
     begun = time.monotonic()
     with open_warehouse(f"duckdb://{path}", SOURCE) as warehouse:
         if what == "trainer":
             print(json.dumps(trainer(warehouse, begun)))
         else:
-            print(json.dumps(everything(warehouse, begun, int(rest[0]), int(rest[1]), rest[2] == "sweep")))
-    return 0
+            k, dimensions, sweep, starts = rest
+            print(json.dumps(everything(warehouse, begun, int(k), int(dimensions), sweep == "sweep", int(starts))))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,7 +21,8 @@ from schemas.features import FEATURES, TRANSFORMS, UNKNOWN, Countable, Facts, Fe
 from schemas.newcomer import Likely, Newcomers
 from schemas.signing import BadSignature, Keyring, Signer
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""The newest format that this version reads. 2: `holds` may be "returns"."""
 MAX_BYTES: Final = 16_000_000
 """The largest artifact we read."""
 PROSPECT: Final = "prospect"
@@ -98,7 +99,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a model is, as published. Arrays: d = dimensions of z, k = number of segments."""
 
     format: int = FORMAT
-    min_reader: int = FORMAT
+    min_reader: int = 1
+    """The oldest format whose readers decide as this version does; see `declared`."""
     recipe: str
     spec: FeatureSpec
     spec_hash: str
@@ -124,6 +126,12 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """Segment ids used by earlier models, never to be used again."""
     newcomers: Newcomers | None = None
     """The guess at customers who have only signed up; None in artifacts made before there was one."""
+
+
+class _Header(msgspec.Struct):
+    """What is read before all else, whatever later formats make of the rest."""
+
+    min_reader: int = 1
 
 
 class Assignment(NamedTuple):
@@ -311,17 +319,34 @@ def _squared(a: Sequence[float], b: Sequence[float]) -> float:
     return sum((x - y) * (x - y) for x, y in zip(a, b, strict=True))
 
 
+def least_reader(artifact: Artifact) -> int:
+    """The oldest format whose readers decide as this version does: those of format 1 hold every way over a boundary."""
+    return 2 if artifact.hysteresis > 0.0 and artifact.holds != "every" else 1
+
+
+def declared(artifact: Artifact) -> Artifact:
+    """The artifact with the `min_reader` that what it uses asks for."""
+    return msgspec.structs.replace(artifact, min_reader=least_reader(artifact))
+
+
 def to_bytes(artifact: Artifact, signer: Signer) -> bytes:
-    """The signed artifact. Raises RejectedModel where it is not one that `from_bytes` would accept."""
+    """The signed artifact.
+
+    Raises RejectedModel where it is not one that `from_bytes` would accept, or where older readers would take it for another.
+    """
     check(artifact)
+    if artifact.min_reader < (least := least_reader(artifact)):
+        raise RejectedModel(
+            f"readers of format {artifact.min_reader} would decide otherwise by this artifact; its min_reader must be {least}"
+        )
     return signer.seal(msgspec.json.encode(artifact))
 
 
 def from_bytes(data: bytes, keys: Keyring) -> Model:
     """The model of a signed artifact.
 
-    Length, then signature, then schema, shapes, finiteness, feature definitions and golden rows: raises RejectedModel at the first
-    rule that does not hold.
+    Length, then signature, then whether this version is new enough, then schema, shapes, finiteness, feature definitions and golden
+    rows: raises RejectedModel at the first rule that does not hold.
     """
     if len(data) > MAX_BYTES:
         raise RejectedModel(f"the artifact has {len(data)} bytes; the most accepted are {MAX_BYTES}")
@@ -330,7 +355,10 @@ def from_bytes(data: bytes, keys: Keyring) -> Model:
     except BadSignature as error:
         raise RejectedModel(str(error)) from error
     try:
+        _check_reader(msgspec.json.decode(body, type=_Header).min_reader)
         artifact = msgspec.json.decode(body, type=Artifact)
+    except RejectedModel:
+        raise
     except (ValueError, RecursionError) as error:
         raise RejectedModel(f"the artifact does not follow the schema: {error}") from error
     check(artifact)
@@ -348,10 +376,7 @@ def _model_id(body: bytes) -> str:
 
 def check(artifact: Artifact) -> None:
     """Raise RejectedModel unless every rule of a usable model holds."""
-    if artifact.min_reader > FORMAT:
-        raise RejectedModel(
-            f"the artifact needs a reader of format {artifact.min_reader}; this version reads format {FORMAT}"
-        )
+    _check_reader(artifact.min_reader)
     _check_features(artifact)
     _check_shapes(artifact)
     _check_finite(artifact)
@@ -363,6 +388,14 @@ def check(artifact: Artifact) -> None:
                 f"golden row {i} gives segment {model.score(row.facts).nearest} at {z}; the trainer had {row.nearest} at {list(row.z)}"
             )
         _check_guess(artifact, i, row)
+
+
+def _check_reader(least: int) -> None:
+    if least > FORMAT:
+        raise RejectedModel(
+            f"the artifact needs a reader of format {least}; this version reads up to format {FORMAT}: update it, or publish a model "
+            "that it can read"
+        )
 
 
 def _check_guess(artifact: Artifact, i: int, row: Golden) -> None:

@@ -200,6 +200,9 @@ def diff(
         str, typer.Option(help="Source file or shipped source, to compare on a warehouse's customers.")
     ] = "",
     warehouse: Annotated[str, typer.Option(help="Warehouse URL, with --source.")] = "",
+    customers: Annotated[
+        int, typer.Option(min=0, help="At most so many of the warehouse, a sample by hash; 0: all of them.")
+    ] = 100_000,
     param: Annotated[list[str] | None, typer.Option(help="name=value for the source's SQL; may be repeated.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Also draw the matrix into this .svg or .png file.")] = None,
     json: Json = False,
@@ -211,10 +214,10 @@ def diff(
         settings = Settings()
         one = _load(settings, before)
         other = _load(settings, after or context.registry(settings).active() or "")
-        moves, measured_on = comparison.compare(one, other, source, warehouse, pairs(param))
-        result.document = comparison.document(one, other, moves, measured_on)
+        found = comparison.compare(one, other, source, warehouse, pairs(param), customers)
+        result.document = comparison.document(found)
         if picture is not None:
-            comparison.draw(moves, picture)
+            comparison.draw(result.document, picture)
             result.document["picture"] = str(picture)
         if not json:
             comparison.show(result.document, out)

@@ -162,9 +162,10 @@ def show(done: Done, out: Console) -> None:
         highlight=False,
     )
     for gate in report["gates"]:
+        needed = f"{gate['bound']} {gate['threshold']}".strip()
         colour = {"holds": "green", "warns": "yellow", "fails": "red"}[gate["verdict"]]
         out.print(
-            f"gate {gate['name']}: {gate['value']} (needed: {gate['threshold']}) [{colour}]{gate['verdict']}[/]",
+            f"gate {gate['name']}: {gate['value']} (needed: {needed}) [{colour}]{gate['verdict']}[/]",
             highlight=False,
         )
     for name, reason in report["features"]["left_out"].items():

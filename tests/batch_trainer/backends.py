@@ -82,19 +82,30 @@ class Postgres:
         )
 
     @contextmanager
+    def as_redshift(self, tables: Tables, path: Path) -> Iterator[str]:
+        """As Redshift is spoken to: it orders text by its bytes."""
+        with self._holding(tables, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'") as url:
+            yield url.replace("postgresql://", "redshift://")
+
+    @contextmanager
     def __call__(self, tables: Tables, path: Path) -> Iterator[str]:
+        with self._holding(tables, self._collation()) as url:
+            yield url.replace("postgresql://", "postgres://")
+
+    @contextmanager
+    def _holding(self, tables: Tables, collation: str) -> Iterator[str]:
         import psycopg
 
         self._number += 1
         database = f"shop{self._number}"
         with psycopg.connect(self.uri, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8' {self._collation()}")
+            connection.execute(f"CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8' {collation}")
         url = self.uri.replace("/postgres?", f"/{database}?")
         with psycopg.connect(url, autocommit=True) as connection:
             for name, table in tables.items():
                 _copy(connection, name, table)
         try:
-            yield url.replace("postgresql://", "postgres://")
+            yield url
         finally:
             with psycopg.connect(self.uri, autocommit=True) as connection:
                 connection.execute(f"DROP DATABASE {database} WITH (FORCE)")

@@ -8,6 +8,9 @@ import pytest
 
 from tests.batch_trainer import backends
 
+collect_ignore = ["snowflake.py"]
+"""A program for another environment."""
+
 
 @pytest.fixture(scope="package")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], backends.Backend]]:
@@ -17,6 +20,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     def start(kind: str) -> backends.Backend:
         if kind == "duckdb":
             return backends.duckdb_file
+        if kind == "redshift":
+            start("postgres")
+            return running["postgres"].as_redshift  # type: ignore[union-attr]
         if kind not in running:
             running[kind] = backends.start(kind, tmp_path_factory.mktemp(kind))
         return running[kind]

@@ -9,20 +9,15 @@ import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ibis.expr.types import Table
 
-from batch_trainer import population
 from batch_trainer.choose import STABLE, UNSTABLE, Candidate, choose, fixed
 from batch_trainer.recipes import RECIPES
 from batch_trainer.structure import Habit, Silhouette, habit, shuffled
 from batch_trainer.trainer import Training, train
-from batch_trainer.warehouse import Customers, Warehouse, open_warehouse
-from sandbox import warehouse as shop_warehouse
-from sandbox.shop import Shop
+from batch_trainer.warehouse import open_warehouse
+from bench.model import NOW, THELOOK, UCI, invent, shop_training, shuffled_columns, uci_choices
 from schemas.features import Facts
-from tests.batch_trainer.shops import THELOOK, UCI
 
-NOW = 1_790_000_000_000_000
 CLEAR, NOTHING = Silhouette(0.5, 0.3, 0.01), Silhouette(0.31, 0.3, 0.01)
 SOME = Habit(what="value of an order", correlation=0.3, dealt=0.01, customers=100)
 NONE = Habit(what="value of an order", correlation=0.01, dealt=0.02, customers=100)
@@ -127,28 +122,15 @@ def test_habits_are_found_where_they_are_and_only_there() -> None:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = Shop(5, 1500, 365, NOW)
     path = tmp_path_factory.mktemp("shop") / "shop.duckdb"
-    shop_warehouse.create(path, made.catalogue)
-    shop_warehouse.append(path, made.history)
+    invent(path, 5)
     return path
 
 
-def trained(path: Path) -> Training:
-    with open_warehouse(f"duckdb:///{path}", "thelook") as warehouse:
-        return train(warehouse, RECIPES["behaviour"], now=NOW)
-
-
-def test_shuffled_customers_have_no_stable_structure(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert trained(shop).choice.stable
-    real = population.read
-
-    def read(warehouse: Warehouse, facts: Table) -> Customers:
-        known = real(warehouse, facts)
-        return Customers(known.user_ids, shuffled(known.facts, 9))
-
-    monkeypatch.setattr(population, "read", read)
-    choice = trained(shop).choice
+def test_shuffled_customers_have_no_stable_structure(shop: Path) -> None:
+    assert shop_training(shop).choice.stable
+    with shuffled_columns():
+        choice = shop_training(shop).choice
     assert choice.stable is False
     assert "no stable structure" in choice.reason
 
@@ -163,7 +145,7 @@ def test_a_shop_whose_orders_are_dealt_out_at_random_has_no_stable_structure(sho
         con.execute("CREATE TABLE owners (order_id BIGINT, user_id BIGINT)")
         con.executemany("INSERT INTO owners VALUES (?, ?)", list(zip(ids, owners, strict=True)))
         con.execute("UPDATE orders SET user_id = w.user_id FROM owners w WHERE w.order_id = orders.order_id")
-    choice = trained(dealt).choice
+    choice = shop_training(dealt).choice
     assert choice.stable is False
     assert "by chance up to" in choice.reason
 
@@ -191,6 +173,12 @@ def test_the_traits_of_thelook_tell_nothing_of_newcomers(thelook: Training) -> N
 
 @pytest.mark.skipif(not UCI.is_dir(), reason=f"UCI Online Retail is not at {UCI}")
 def test_the_number_of_segments_of_a_real_shop_does_not_depend_on_the_seed() -> None:
-    with open_warehouse("duckdb://", "uci_online_retail", {"dir": str(UCI)}) as warehouse:
-        choices = [train(warehouse, RECIPES["behaviour"], now=NOW, seed=seed).choice for seed in (222, 1, 2, 3, 4)]
-    assert {(choice.k, choice.stable) for choice in choices} == {(6, True)}
+    assert {(choice.k, choice.stable) for choice in uci_choices()} == {(6, True)}
+
+
+@pytest.mark.skipif(not UCI.is_dir(), reason=f"UCI Online Retail is not at {UCI}")
+def test_a_real_shop_with_its_columns_shuffled_has_no_stable_structure() -> None:
+    with shuffled_columns():
+        [choice] = uci_choices((222,))
+    assert choice.stable is False
+    assert "no stable structure" in choice.reason

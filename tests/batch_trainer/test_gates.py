@@ -7,7 +7,7 @@ import pytest
 
 from batch_trainer.choose import Candidate, fixed
 from batch_trainer.gates import MOVED, Gate, failing, gates
-from batch_trainer.migration import Migration, golden, migration
+from batch_trainer.migration import Migration, golden, migration, tallied
 from batch_trainer.recipes import RECIPES
 from schemas.features import BEHAVIOUR, Facts, available
 from schemas.model import PROSPECT, Artifact, Model, model_id
@@ -97,4 +97,5 @@ def test_a_migration_counts_every_customer_once() -> None:
         for j, new in enumerate(found.after):
             assert found.matrix[i][j] == list(zip(olds, news, strict=True)).count((old, new))
     assert migration(before, before, rows).moved == 0
+    assert tallied(before, after, iter([rows[:7], [], rows[7:]])) == found, "in batches as at once"
     assert golden(before, after) == [before.artifact.golden[0].facts]

@@ -128,7 +128,7 @@ def test_a_retraining_on_a_sample_keeps_dimensions_segments_and_names(shop: tupl
     assert part.publishable
 
 
-@pytest.mark.parametrize("kind", ["postgres", "spark"])
+@pytest.mark.parametrize("kind", ["postgres", "redshift", "spark"])
 def test_every_warehouse_gives_the_same_model(kind: str, servers: Servers, tmp_path: Path) -> None:
     tables = regulars(120).tables()
     found = set()

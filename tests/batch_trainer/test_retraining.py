@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,52 +11,36 @@ from sklearn.metrics import adjusted_rand_score
 
 from batch_trainer import fit
 from batch_trainer.recipes import RECIPES
-from batch_trainer.source import Source, read_source
 from batch_trainer.trainer import train
-from batch_trainer.warehouse import Customers, open_warehouse
-from sandbox import warehouse as shop_warehouse
+from batch_trainer.warehouse import open_warehouse
+from bench.model import ALIKE, KEPT, NOW, SNAPSHOTS, UCI, invent, recovered, retrained
 from sandbox.personas import PERSONAS
-from sandbox.shop import Shop
-from schemas.model import PROSPECT, Model
-from tests.batch_trainer.shops import UCI, regulars
-
-NOW = 1_790_000_000_000_000
-
-
-def until(day: str) -> Source:
-    """UCI Online Retail as it was on a day."""
-    given = read_source("uci_online_retail", {"dir": str(UCI)})
-    table = f"read_parquet('{UCI}/transactions.parquet')"
-    then = f"(SELECT * FROM {table} WHERE invoice_ts < TIMESTAMP '{day}')"
-    relations = {name: sql.replace(table, then) for name, sql in given.relations.items()}
-    assert all(then in sql for sql in relations.values())
-    return Source(name="uci_online_retail", relations=relations)
+from schemas.model import to_bytes
+from tests.batch_trainer.shops import regulars
+from tests.schemas.models import SIGNER
 
 
 @pytest.mark.skipif(not UCI.is_dir(), reason=f"UCI Online Retail is not at {UCI}")
-@pytest.mark.parametrize(("first", "later"), [("2011-09-10", "2011-11-09"), ("2011-11-09", "2011-12-10")])
+@pytest.mark.parametrize(("first", "later"), SNAPSHOTS)
 def test_who_has_not_changed_stays_in_her_segment(first: str, later: str) -> None:
-    with open_warehouse("duckdb://", until(first)) as warehouse:
-        before = train(warehouse, RECIPES["behaviour"], now=NOW)
-        old: Customers = warehouse.facts()
-    model = Model(before.artifact, before.model_id)
-    with open_warehouse("duckdb://", until(later)) as warehouse:
-        after = train(warehouse, RECIPES["behaviour"], now=NOW + 1, previous=model)
-        new = dict(zip(*(lambda c: (c.user_ids, c.facts))(warehouse.facts()), strict=True))
-    same = [f for u, f in zip(old.user_ids, old.facts, strict=True) if new[u] == f and f.orders]
-    assert len(same) > 1000
-    here, there = model.assign_many(same), Model(after.artifact, after.model_id).assign_many(same)
-    assert sum(a == b for a, b in zip(here, there, strict=True)) / len(same) >= 0.97
-    assert after.publishable
+    found = retrained(first, later)
+    assert found.customers > 1000
+    assert found.share >= KEPT
+    assert found.publishable
 
 
-def test_two_trainings_of_the_same_data_are_the_same_model(tmp_path: Path) -> None:
-    where = regulars(300).write(tmp_path)
-    ids = set()
-    for _ in range(2):
-        with open_warehouse(*where) as warehouse:
-            ids.add(train(warehouse, RECIPES["behaviour"], now=NOW).model_id)
-    assert len(ids) == 1
+def test_two_trainings_of_the_same_data_are_the_same_model_on_one_thread_and_on_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, source = regulars(300).write(tmp_path)
+    made = []
+    for threads in (1, 2, 2):
+        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        with open_warehouse(f"{url}?threads={threads}", source) as warehouse:
+            made.append(train(warehouse, RECIPES["behaviour"], now=NOW))
+    assert len({training.model_id for training in made}) == 1
+    assert len({to_bytes(training.artifact, SIGNER) for training in made}) == 1, "byte by byte, signature and all"
+    assert made[0].report == made[1].report
 
 
 def test_equally_good_segments_are_carried_on_and_better_ones_are_not() -> None:
@@ -94,19 +79,9 @@ def test_a_dimension_more_or_less_is_not_changed_lightly() -> None:
 
 @pytest.mark.parametrize("seed", [1, 5, 444])
 def test_the_planted_personas_are_found_again(seed: int, tmp_path: Path) -> None:
-    made = Shop(seed, 1500, 365, NOW)
     path = tmp_path / "shop.duckdb"
-    shop_warehouse.create(path, made.catalogue)
-    shop_warehouse.append(path, made.history)
-    with open_warehouse(f"duckdb:///{path}", "thelook") as warehouse:
-        training = train(warehouse, RECIPES["behaviour"], now=NOW)
-        known = warehouse.facts()
+    made = invent(path, seed)
+    training, alike = recovered(made, path)
     assert training.choice.stable
-    segments = Model(training.artifact, training.model_id).assign_many(known.facts)
-    pairs = [
-        (made.persona(int(user)).name, segment)
-        for user, segment in zip(known.user_ids, segments, strict=True)
-        if segment != PROSPECT
-    ]
-    assert {name for name, _ in pairs} == {persona.name for persona in PERSONAS}
-    assert adjusted_rand_score(*zip(*pairs, strict=True)) >= 0.9, training.choice.reason
+    assert {made.persona(user).name for user in range(1, 1501)} == {persona.name for persona in PERSONAS}
+    assert alike >= ALIKE, training.choice.reason

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench import report
+from bench import report, training
 from bench.hotpath import verdicts
-from bench.report import BEGIN, END, Verdict, quantile, spread
+from bench.report import BEGIN, END, OWN, Verdict, quantile, spread
 
 
 def engine(rate: float, cpu: float, **more: Any) -> dict[str, Any]:
@@ -82,6 +82,33 @@ def test_the_table_goes_between_the_markers_and_again(tmp_path: Path) -> None:
     page.write_text("no markers")
     with pytest.raises(ValueError, match="between"):
         report.put_into(page, "new")
+
+
+def test_a_part_with_a_place_of_its_own_leaves_the_others_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    begin, end = (OWN.format(name="training", end=which) for which in ("begin", "end"))
+    page.write_text(f"{BEGIN}\nall\n{END}\n{begin}\n{end}\n")
+    report.put_into(page, "its own", "training")
+    assert page.read_text() == f"{BEGIN}\nall\n{END}\n{begin}\nits own\n{end}\n"
+
+
+def test_training_promises_its_memory_at_every_size_and_its_sse_where_it_was_compared() -> None:
+    mine = {"seconds": 9.0, "in_warehouse": 4.0, "peak_mb": 900.0, "segmented": 80}
+    theirs = {"fits": "6 segments, one start", "seconds": 3.0, "peak_mb": 5000.0}
+    rows = [
+        {"customers": 100, "trainer": mine, "scikit_learn": theirs, "sse_ratio": 1.0012, "time_ratio": 3.0},
+        {"customers": 10_000_000, "trainer": mine | {"peak_mb": 1600.0}},
+    ]
+    made = training.verdicts(rows)
+    assert [(v.name.split(",")[0], v.holds) for v in made] == [
+        ("peak MB of the trainer", True),
+        ("SSE over all customers / scikit-learn's", False),
+        ("peak MB of the trainer", False),
+    ]
+    part = {"part": "training", "rows": rows, "verdicts": [v.document() for v in made]}
+    text = report.markdown(report.document("make bench", [part], "abc123", 0.5))
+    assert "| 100 | 80 | 9 | 4 | 900 | 6 segments, one start | 3 | 5,000 | 3.00 | 1.00120 |" in text
+    assert "| 10,000,000 | 80 | 9 | 4 | 1,600 | - | - | - | - | - |" in text
 
 
 def test_the_picture_names_every_engine_and_its_numbers() -> None:

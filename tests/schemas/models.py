@@ -13,7 +13,7 @@ from schemas.features import (
     Facts,
     FeatureSpec,
 )
-from schemas.model import Artifact, CategoryTerm, Golden, Model, NumberTerm, Segment, model_id, to_bytes
+from schemas.model import Artifact, CategoryTerm, Golden, Model, NumberTerm, Segment, declared, model_id, to_bytes
 from schemas.newcomer import Newcomers, TraitTerm, probabilities
 from schemas.signing import Signer
 
@@ -69,7 +69,7 @@ def artifact(
     model = Model(draft, "")
     guessed = () if guess is None else tuple(probabilities(guess, GOLDEN))
     golden = Golden(GOLDEN, tuple(model.project(GOLDEN)), model.score(GOLDEN).nearest, guessed)
-    return msgspec.structs.replace(draft, golden=(golden,))
+    return declared(msgspec.structs.replace(draft, golden=(golden,)))
 
 
 def model(spec: FeatureSpec = BEHAVIOUR, **how: Any) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -69,6 +69,43 @@ def test_a_customer_without_orders_is_a_prospect() -> None:
 def test_a_sealed_artifact_comes_back_as_it_was() -> None:
     one = artifact()
     assert from_bytes(to_bytes(one, SIGNER), KEYS).artifact == one
+
+
+@given(
+    rows=st.lists(known, min_size=1, max_size=12),
+    hysteresis=st.sampled_from([0.0, 0.3, 2.0]),
+    holds=st.sampled_from(["every", "returns"]),
+)
+def test_a_model_by_which_readers_of_before_would_decide_otherwise_says_so(
+    rows: list[Facts], hysteresis: float, holds: Literal["every", "returns"]
+) -> None:
+    """Readers of format 1 do not know `holds`: they hold every way over a boundary."""
+    one, before = model(hysteresis=hysteresis, holds=holds), model(hysteresis=hysteresis)
+    here = there = None
+    for row in rows:
+        here, there = one.decide(row, here, None).segment, before.decide(row, there, None).segment
+        assert here == there or one.artifact.min_reader == 2
+
+
+def test_a_reader_that_is_too_old_refuses_the_artifact_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, returns = (to_bytes(artifact(hysteresis=0.4, holds=holds), SIGNER) for holds in ("every", "returns"))
+    assert from_bytes(returns, KEYS).artifact.min_reader == 2
+    monkeypatch.setattr("schemas.model.FORMAT", 1)
+    assert from_bytes(held, KEYS).artifact.min_reader == 1, "it is read alike"
+    with pytest.raises(RejectedModel, match="needs a reader of format 2; this version reads up to format 1: update it"):
+        from_bytes(returns, KEYS)
+
+
+def test_whatever_a_later_format_holds_it_is_refused_for_being_later() -> None:
+    with pytest.raises(RejectedModel, match="needs a reader of format 99"):
+        from_bytes(tampered(min_reader=99, holds="sometimes", bias="elsewhere"), KEYS)
+
+
+def test_an_artifact_that_older_readers_would_misread_is_not_sealed_but_one_of_before_is_read() -> None:
+    one = msgspec.structs.replace(artifact(hysteresis=0.4, holds="returns"), min_reader=1)
+    with pytest.raises(RejectedModel, match="its min_reader must be 2"):
+        to_bytes(one, SIGNER)
+    assert from_bytes(SIGNER.seal(msgspec.json.encode(one)), KEYS).artifact == one
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40, 150, 400, 1000])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batch_trainer.engine import Engine
+from batch_trainer.migration import migration
+from batch_trainer.warehouse import open_warehouse
 from sandbox.redis import Redis
 from schemas.registry import Registry
+from segstream.comparison import compare
 from tests.batch_trainer.shops import regulars
-from tests.schemas.models import SIGNER, sealed
+from tests.schemas.models import SIGNER, model, sealed
 from tests.segstream.test_commands import run
 
 
@@ -64,7 +69,10 @@ def test_two_models_are_compared_on_golden_customers_and_on_a_warehouse(env: dic
     assert code == 0
     assert (found["before"], found["after"]) == (first, second), "the later one is by default the active one"
     assert sum(map(sum, found["matrix"])) == found["customers"] == 1
-    assert (tmp_path / "moves.svg").read_text().startswith("<svg")
+    assert (found["sample"], found["measured_on"]) == (False, "all 1 golden customers of both models")
+    drawn = (tmp_path / "moves.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert "golden customers of both models" in drawn
     url, source = regulars(200).write(tmp_path / "shop")
     where = ["--source", str(source), "--warehouse", url]
     code, found = ask(env, "models", "diff", first, second, *where)
@@ -74,12 +82,38 @@ def test_two_models_are_compared_on_golden_customers_and_on_a_warehouse(env: dic
         for name, row in zip(found["segments"]["before"], found["matrix"], strict=True)
     )
     assert found["moved_share"] == found["moved"] / 200
+    assert (found["sample"], found["measured_on"]) == (False, "all 200 customers of the warehouse")
     assert ask(env, "models", "diff", first, first, *where)[1]["moved"] == 0
-    _, out, _ = run("models", "diff", first, second, *where, environment=env)
+    _, out, _ = run("models", "diff", first, second, *where, "--customers", "50", environment=env)
     assert "would move" in out
+    assert "a sample of 50 of 200 customers" in " ".join(out.split())
     assert ask(env, "models", "diff", "m-unknown", first)[0] == 1
     assert ask(env, "models", "diff", first, "--source", str(source))[0] == 2
     assert ask(env, "models", "diff", first, "--picture", str(tmp_path / "moves.gif"))[0] == 2
+
+
+def test_all_customers_are_compared_a_batch_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, source = regulars(200).write(tmp_path)
+    before, after = model(), model(shift=0.5)
+    with open_warehouse(url, source) as warehouse:
+        expected = migration(before, after, warehouse.facts().facts)
+    whole, read = Engine.batches, []
+
+    def batches(self: Engine, rows: Any, size: int) -> Iterator[dict[str, list[Any]]]:
+        for columns in whole(self, rows, min(size, 50)):
+            read.append(len(next(iter(columns.values()))))
+            yield columns
+
+    monkeypatch.setattr(Engine, "batches", batches)
+    few = [compare(before, after, str(source), url, {}, 60) for _ in range(2)]
+    assert few[0].moves == few[1].moves, "the same sample each time"
+    assert (few[0].sample, few[0].moves.customers, few[0].of) == (True, 60, 200)
+    assert few[0].measured_on == "a sample of 60 of 200 customers of the warehouse, by hash"
+    read.clear()
+    found = compare(before, after, str(source), url, {}, 0)
+    assert found.moves == expected
+    assert read.count(50) == 4
+    assert max(read) == 50, "never more than a batch"
 
 
 def test_flapping_is_told_with_and_without_the_hysteresis(env: dict[str, str], tmp_path: Path) -> None:
