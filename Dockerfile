@@ -6,9 +6,10 @@ COPY schemas schemas
 COPY batch_trainer batch_trainer
 COPY stream_app stream_app
 COPY segment_api segment_api
+COPY destinations destinations
 COPY segstream segstream
 COPY sandbox sandbox
-RUN /opt/segstream/bin/pip install --no-cache-dir -c constraints.txt '.[api,report]'
+RUN /opt/segstream/bin/pip install --no-cache-dir -c constraints.txt '.[api,report,destinations]'
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/segstream --create-home segstream

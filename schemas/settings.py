@@ -105,6 +105,16 @@ class Settings(BaseSettings):
     api_changes: int = Field(
         1_000_000, ge=1000, description="Latest changes the API keeps on disk for time lines (about 0.7 kB each)."
     )
+    destinations: Path = Field(
+        Path("destinations.toml"),
+        description="The file that lists who is told of changes and alerts, for `segstream destinations`.",
+    )
+    destinations_host: str = Field(
+        "127.0.0.1", description="Address of the destinations' /health, /ready and /metrics."
+    )
+    destinations_port: int = Field(
+        0, ge=0, le=65535, description="Port of the destinations' /health, /ready and /metrics; 0 takes a free one."
+    )
     model_poll: float = Field(
         2.0, gt=0, le=60, description="Seconds between looks at the active model (a publish also gives a hint)."
     )

@@ -68,11 +68,28 @@ MODEL_EVENTS = Topic(
     by_customer=False,
     retention_ms=90 * _DAY_MS,
 )
+DESTINATION_DLT = Topic(
+    name="destination-deadletters",
+    purpose="what no receiver of a destination took, with its reason",
+    retention_ms=30 * _DAY_MS,
+)
 
 INPUTS = (ORDERS, SIGNUPS)
 """The source topics, in the order of the fence's slots."""
 
-ALL = (ORDERS, SIGNUPS, CHANGES, STATE, USERS, ORDERS_DLT, SIGNUPS_DLT, DRIFT_BLOCKS, DRIFT_ALERTS, MODEL_EVENTS)
+ALL = (
+    ORDERS,
+    SIGNUPS,
+    CHANGES,
+    STATE,
+    USERS,
+    ORDERS_DLT,
+    SIGNUPS_DLT,
+    DRIFT_BLOCKS,
+    DRIFT_ALERTS,
+    MODEL_EVENTS,
+    DESTINATION_DLT,
+)
 
 
 def dead_letter_topic(source: str) -> str:

@@ -12,6 +12,7 @@ from schemas.settings import Settings
 from segstream import (
     configuration,
     deadletter_commands,
+    destination_commands,
     key_commands,
     model_commands,
     token_commands,
@@ -34,6 +35,7 @@ app.add_typer(user_commands.app, name="users")
 app.add_typer(token_commands.app, name="tokens")
 app.add_typer(deadletter_commands.app, name="deadletters")
 app.add_typer(deadletter_commands.app, name="dlq", hidden=True)
+app.add_typer(destination_commands.app, name="destinations")
 app.add_typer(configuration.app, name="config")
 app.add_typer(sandbox_app, name="sandbox")
 

@@ -38,6 +38,8 @@ _CODES: Final = (
             "No",
             "KafkaRefuses",
             "Forbidden",
+            "StillRunning",
+            "NoTopic",
         },
     ),
     (
@@ -51,6 +53,7 @@ _CODES: Final = (
             "NoInstanceId",
             "BadTokens",
             "Unusable",
+            "BadDestinations",
         },
     ),
 )
