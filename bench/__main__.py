@@ -22,7 +22,11 @@ BUILD: Final = Path("build")
 PAGE: Final = Path("docs/performance.md")
 PICTURE: Final = Path("docs/performance.svg")
 PARTS: Final = ("hotpath", "latency", "scale", "api", "model", "training")
-OWN_PAGES: Final = {name: Path("docs/model.md") for name in ("model", "training")}
+OWN_PAGES: Final = {
+    name: Path("docs") / page
+    for page, names in {"model.md": ("model", "training"), "api.md": ("api", "similar")}.items()
+    for name in names
+}
 """Parts whose table stands elsewhere, between markers of its own."""
 
 
@@ -94,15 +98,17 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]], 
             paced = replace(paced, engines=engines if options.engines else ("segstream", "aiokafka"))
         return lambda directory, say: latency.measure(paced, directory, say)
     if name == "scale":
-        crowd = scale.Plan(customers=options.customers, workers=tuple(map(int, options.workers.split(","))))
+        crowd = scale.Plan(
+            customers=options.customers or 1_000_000, workers=tuple(map(int, options.workers.split(",")))
+        )
         if quick:
             crowd = replace(crowd, customers=5_000, few=1_000, repetitions=1, swap_seconds=5.0)
             crowd = replace(crowd, workers=(1, 2), fleet_events=20_000)
         return lambda directory, say: scale.measure(crowd, directory, say)
     if name == "api":
-        asked = api.Plan(customers=options.customers)
+        asked = api.Plan(customers=options.customers or 80_000)
         if quick:
-            asked = replace(asked, customers=5_000, seconds=3.0, searches=20, changes=60)
+            asked = replace(asked, customers=5_000, seconds=5.0)
         return lambda directory, say: api.measure(asked, directory, say)
     if name == "model":
         from bench import model  # scikit-learn, which the other parts need not load
@@ -143,7 +149,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--engines", help=f"comma-separated: {', '.join(ENGINES)}")
     parser.add_argument("--events", type=int, help="events to catch up with")
-    parser.add_argument("--customers", type=int, default=1_000_000, help="customers of the parts scale and api")
+    parser.add_argument(
+        "--customers", type=int, help="customers of the parts scale (default 1,000,000) and api (80,000)"
+    )
     parser.add_argument(
         "--sizes",
         help="customers that the part training compares, comma-separated; other sizes of this commit are kept",
@@ -158,7 +166,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--docs",
         action="store_true",
-        help=f"put the tables into {PAGE} (model, training: docs/model.md) and the picture into {PICTURE}",
+        help=f"put the tables into {PAGE} (some parts: {', '.join(sorted({str(p) for p in OWN_PAGES.values()}))}), the picture into {PICTURE}",
     )
     options = parser.parse_args()
     for chosen, known in ((options.only, PARTS), (options.engines, ENGINES)):

@@ -205,7 +205,9 @@ def _scale(part: dict[str, Any]) -> list[str]:
 
 def _api(part: dict[str, Any]) -> list[str]:
     rows = [
-        f"The HTTP API with {part['customers']:,} customers, read in {part['read_in_s']:.1f} s; times from the moment a request was due.",
+        f"The HTTP API with {part['customers']:,} customers (read in {part['read_in_s']:.1f} s), beside it a worker that takes "
+        f"{part['events_per_s']:g} events/s, {part['listeners']} listeners connected; requests from the moment they were due, from a process "
+        f"of their own. The API used {part['api_cpu_share']:.0%} of a core.",
         "",
         "| what | n | p50 ms | p99 ms | max ms |",
         "|---|---|---|---|---|",

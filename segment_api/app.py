@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import redis.asyncio
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 from redis import RedisError
 
 from schemas import connections
@@ -17,24 +17,44 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.watch import ModelWatch
-from segment_api import changes, explain, models, problems, segments, similar, system, users
+from segment_api import changes, contract, explain, models, problems, segments, similar, system, users, whatif
+from segment_api import redrive as redriving
 from segment_api.access import Tokens
 from segment_api.fleet import Fleet
 from segment_api.gate import Gate
 from segment_api.journal import Journal
+from segment_api.letters import Letters, Redrive
 from segment_api.library import Library
 from segment_api.metrics import Metrics
 from segment_api.mirror import Mirror
 from segment_api.pages import routes
 from segment_api.pages.look import Look, charts_library
-from segment_api.problems import responses
 from segment_api.services import Services
+from segment_api.spending import Spending
 from segment_api.tail import Tail
-from segment_api.whatif import Answer, WhatIf, answer
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class Readiness(BaseModel):
+    """Whether the API can answer; the reasons are for callers with a scope."""
+
+    ready: bool
+    reasons: list[str] | None = None
+    degraded: list[str] | None = None
 
 
 def create_app(
-    settings: Settings, client: redis.asyncio.Redis, watch: ModelWatch, keys: Keyring, clock: Callable[[], int]
+    settings: Settings,
+    client: redis.asyncio.Redis,
+    watch: ModelWatch,
+    keys: Keyring,
+    clock: Callable[[], int],
+    redrive: Redrive | None = None,
 ) -> FastAPI:
     """The application. `clock` gives microseconds UTC; `watch` follows the active model for the application's lifetime."""
 
@@ -45,18 +65,19 @@ def create_app(
     tail = Tail(settings, journal, clock)
     library = Library(Registry(background, settings.prefix), keys, settings.home / "reports")
     fleet = Fleet(settings)
+    spending = Spending(settings.home / "api" / "spending.sqlite", lambda: mirror.index, clock)
+    letters = Letters(settings, lambda: fleet.state.dead_letters)
+    watchers = (mirror, tail, fleet, spending, letters)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch.start()
-        mirror.start()
-        tail.start()
-        fleet.start()
+        for one in watchers:
+            one.start()
         asyncio.get_running_loop().run_in_executor(None, charts_library)  # a second or three, before anyone waits
         yield
-        fleet.stop()
-        tail.stop()
-        mirror.stop()
+        for one in reversed(watchers):
+            one.stop()
         watch.stop()
         await client.aclose()
 
@@ -69,7 +90,9 @@ def create_app(
         redoc_url=None,
     )
     metrics = Metrics()
-    services = Services(settings, client, watch, mirror, journal, tail, library, fleet, clock)
+    services = Services(
+        settings, client, watch, mirror, journal, tail, library, fleet, spending, letters, redrive, clock
+    )
     tokens = Tokens.parse(settings.api_tokens.get_secret_value())
     look = Look(services)
     problems.install(app, look.trouble)
@@ -79,24 +102,24 @@ def create_app(
         rate=settings.api_rate,
         metrics=metrics,
     )
-    for part in (users, explain, similar, changes, segments, models, system):
+    for part in (users, explain, similar, whatif, changes, segments, models, system, redriving):
         app.include_router(part.router(services))
     app.include_router(routes.router(services, look))
     app.include_router(routes.entrance(services, look, tokens))
-    model = services.model
-
-    @app.post("/v1/what-if", tags=["customers"], responses=responses(422, 503))
-    async def what_if(question: WhatIf) -> Answer:
-        """The segment of a customer who does not exist."""
-        return answer(model(), question)
+    contract.install(app)
 
     @app.get("/health", tags=["operations"])
-    async def health() -> dict[str, str]:
+    async def health() -> Health:
         """The process is alive."""
-        return {"status": "alive"}
+        return Health()
 
-    @app.get("/ready", tags=["operations"])
-    async def ready(request: Request, response: Response) -> dict[str, Any]:
+    @app.get(
+        "/ready",
+        tags=["operations"],
+        response_model_exclude_none=True,
+        responses={503: {"model": Readiness, "description": "Not yet, or no longer; the same document."}},
+    )
+    async def ready(request: Request, response: Response) -> Readiness:
         """The API can answer; 503 where it cannot. The reasons are told to callers with a scope."""
         reasons = []
         if watch.state.model is None:
@@ -110,8 +133,8 @@ def create_app(
         response.status_code = 503 if reasons else 200
         metrics.ready.set(not reasons)
         if request.state.caller is None:
-            return {"ready": not reasons}
-        return {"ready": not reasons, "reasons": reasons, "degraded": degraded}
+            return Readiness(ready=not reasons)
+        return Readiness(ready=not reasons, reasons=reasons, degraded=degraded)
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> Response:

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Header, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from schemas.changes import Cause, SegmentChanged
 from schemas.events import MAX_ID
@@ -30,29 +30,10 @@ Limit = Annotated[int, Query(ge=1, le=500, description="How many.")]
 OfSegment = Annotated[str, Query(max_length=64, description="Only into or out of this segment (id).", examples=["s3"])]
 Causes = Annotated[list[Cause] | None, Query(description="Only for these causes.")]
 
-_EXAMPLE: Final = {
-    "change_id": "4711:orders:2:118034:4",
-    "user_id": "4711",
-    "from_segment": "s2",
-    "from_name": "Regulars",
-    "to_segment": "s3",
-    "to_name": "Frequent big spenders",
-    "cause": "behaviour",
-    "caused_by": "orders:2:118034",
-    "model_id": "m-0f3a9c2b41de",
-    "feature_spec": "behaviour",
-    "margin": 0.12,
-    "features": {"orders": 12.0, "gross_spend": 1830.5},
-    "event_time": "2026-01-31T10:00:00Z",
-    "decided_at": "2026-01-31T10:00:00.004Z",
-    "sequence": 4,
-}
-
 
 class Change(BaseModel):
     """A customer has moved from one segment to another, and why; as on `segment-changes`."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
     change_id: str = Field(description="A repeated change carries the same id.")
     user_id: str
     from_segment: str | None = Field(description="Null: she is new.")
@@ -68,6 +49,12 @@ class Change(BaseModel):
     event_time: str
     decided_at: str
     sequence: int
+    likely_segment: str | None = Field(
+        None,
+        description="Of a prospect: the segment she will likely be in when she buys; null where the model is silent.",
+    )
+    likely_name: str | None = None
+    likely_probability: float | None = None
 
 
 class Changes(BaseModel):

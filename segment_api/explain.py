@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from schemas.features import FEATURES, Facts
 from schemas.membership import Membership
@@ -46,46 +46,6 @@ class Move(BaseModel):
 class Explanation(BaseModel):
     """Why she is in her segment, and what would move her."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "user_id": "4711",
-                    "segment": "s2",
-                    "name": "Regulars",
-                    "nearest": "s2",
-                    "against": "s3",
-                    "against_name": "Frequent big spenders",
-                    "beyond": 0.21,
-                    "base": -0.05,
-                    "pulls": [
-                        {
-                            "feature": "gross_spend",
-                            "label": "gross spend",
-                            "value": 212.0,
-                            "typical_here": 240.1,
-                            "typical_there": 1830.5,
-                            "pull": 0.26,
-                        }
-                    ],
-                    "summary": "She is in Regulars rather than Frequent big spenders mostly by her gross spend (212.00; typical here 240.10, there 1,830.50).",
-                    "moves": [
-                        {
-                            "words": "2 more orders of her usual value (48.20 each)",
-                            "kind": "orders",
-                            "count": 2,
-                            "value": 48.2,
-                            "new_category": False,
-                            "to_segment": "s3",
-                            "to_name": "Frequent big spenders",
-                        }
-                    ],
-                    "unmoved": "",
-                    "model_id": "m-0f3a9c2b41de",
-                }
-            ]
-        }
-    )
     user_id: str | None = Field(description="Null: a customer who does not exist.")
     segment: str
     name: str

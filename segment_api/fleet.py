@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from schemas import connections, granted, topics
+from schemas import connections, granted, offsets, topics
+from schemas.offsets import Place
 from schemas.settings import Settings
 from segment_api.watcher import Watcher
 
@@ -20,7 +22,10 @@ MEMBERS_EVERY: Final = 5
 """Looks between looks at the members of the group."""
 _PACES: Final = 450
 """Looks that are remembered: 15 minutes."""
-_DEAD: Final = tuple(topics.dead_letter_topic(topic.name) for topic in topics.INPUTS)
+ASK: Final = 5.0
+"""Seconds that Kafka may take to answer."""
+_INPUTS: Final = tuple(topic.name for topic in topics.INPUTS)
+_DEAD: Final = tuple(topics.dead_letter_topic(name) for name in _INPUTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +113,13 @@ class Fleet(Watcher):
         looks = 0
         group, members = "unknown", tuple[Member, ...]()
         while not self._stopped.is_set():
-            known = client.list_topics(timeout=5).topics
-            missing = [topic.name for topic in topics.INPUTS if topic.name not in known]
+            known = {name: sorted(topic.partitions) for name, topic in client.list_topics(timeout=ASK).topics.items()}
+            missing = [name for name in _INPUTS if name not in known]
             if looks % MEMBERS_EVERY == 0 and not missing:
                 group, members = self._members(admin)
-            partitions = self._partitions(client, known) if not missing else ()
+            places = [(name, p) for name in (*_INPUTS, *_DEAD) for p in known.get(name, ())]
+            begins, ends = offsets.begins(admin, places, ASK), offsets.ends(admin, places, ASK)
+            partitions = _partitions(client, begins, ends) if not missing else ()
             self._pace(partitions)
             self.state = State(
                 error=f"topics are missing: {', '.join(missing)}; `segstream topics create`" if missing else "",
@@ -120,22 +127,12 @@ class Fleet(Watcher):
                 partitions=partitions,
                 members=members,
                 dead_letters={
-                    name: _held(client, name, len(known[name].partitions)) for name in _DEAD if name in known
+                    name: sum(ends[name, p] - begins[name, p] for p in known[name]) for name in _DEAD if name in known
                 },
                 paces=tuple(self._paces),
             )
             looks += 1
             self._stopped.wait(EVERY)
-
-    def _partitions(self, client: Consumer, known: dict) -> tuple[Partition, ...]:  # type: ignore[type-arg]
-        parts = [TopicPartition(t.name, p) for t in topics.INPUTS for p in sorted(known[t.name].partitions)]
-        found = []
-        for part in client.committed(parts, timeout=5):
-            low, high = client.get_watermark_offsets(part, timeout=5)
-            at = part.offset if part.offset >= 0 else None
-            lag = high - (low if at is None else max(at, low))
-            found.append(Partition(topic=part.topic, partition=part.partition, committed=at, end=high, lag=lag))
-        return tuple(found)
 
     def _pace(self, partitions: tuple[Partition, ...]) -> None:
         now = time.time()
@@ -148,14 +145,13 @@ class Fleet(Watcher):
 
     def _members(self, admin: AdminClient) -> tuple[str, tuple[Member, ...]]:
         name = self._settings.app_id
-        found = admin.describe_consumer_groups([name], request_timeout=5)[name].result()
-        inputs = {topic.name for topic in topics.INPUTS}
+        found = admin.describe_consumer_groups([name], request_timeout=ASK)[name].result()
         members = [
             Member(
                 name=member.group_instance_id or member.member_id,
                 host=member.host.lstrip("/"),
                 partitions=tuple(
-                    sorted(f"{p.topic}-{p.partition}" for p in member.assignment.topic_partitions if p.topic in inputs)
+                    sorted(f"{p.topic}-{p.partition}" for p in member.assignment.topic_partitions if p.topic in _INPUTS)
                 ),
             )
             for member in found.members
@@ -163,7 +159,12 @@ class Fleet(Watcher):
         return found.state.name.lower(), tuple(sorted(members, key=lambda member: member.name))
 
 
-def _held(client: Consumer, name: str, partitions: int) -> int:
-    """Records of a topic."""
-    ends = [client.get_watermark_offsets(TopicPartition(name, p), timeout=5) for p in range(partitions)]
-    return sum(high - low for low, high in ends)
+def _partitions(client: Consumer, begins: Mapping[Place, int], ends: Mapping[Place, int]) -> tuple[Partition, ...]:
+    """How far the client's group is in each partition of the inputs."""
+    found = []
+    for part in client.committed([TopicPartition(*place) for place in ends if place[0] in _INPUTS], timeout=ASK):
+        low, high = begins[part.topic, part.partition], ends[part.topic, part.partition]
+        at = part.offset if part.offset >= 0 else None
+        lag = max(0, high - (low if at is None else max(at, low)))
+        found.append(Partition(topic=part.topic, partition=part.partition, committed=at, end=high, lag=lag))
+    return tuple(found)

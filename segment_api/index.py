@@ -167,14 +167,22 @@ class Index:
                 list(self._names),
             )
 
-    def members(self, segment: str, after: str, count: int) -> list[str]:
-        """Customers of a segment in the order of their ids, those beyond the id `after`."""
+    def members(self, segment: str, after: str = "", count: int | None = None) -> list[str]:
+        """Customers of a segment in the order of their ids, those beyond the id `after`; all, or the first `count`."""
         with self._lock:
             code = self._codes.get(segment, -2)
-            if segment == PROSPECT:
-                return heapq.nsmallest(count, (user_id for user_id in self._prospects if user_id > after))
-            found = (self._ids[i] for i in np.flatnonzero(self._segment[: len(self._ids)] == code).tolist())
-            return heapq.nsmallest(count, (user_id for user_id in found if user_id > after))
+            here = np.flatnonzero(self._segment[: len(self._ids)] == code).tolist()
+            everyone = list(self._prospects) if segment == PROSPECT else [self._ids[i] for i in here]
+        found = (user_id for user_id in everyone if user_id > after)
+        return sorted(found) if count is None else heapq.nsmallest(count, found)
+
+    def sums(self, feature: str) -> dict[str, float]:
+        """The sum of a numeric feature, raw units, over the customers of each segment."""
+        with self._lock:
+            n = len(self._ids)
+            values = np.nan_to_num(self._raw[self.numbers.index(feature), :n])
+            found = np.bincount(self._segment[:n], values, len(self._names))
+            return dict(zip(self._names, found.tolist(), strict=True))
 
     def sample(self, count: int) -> list[str]:
         """Ids of up to `count` customers, spread over all."""

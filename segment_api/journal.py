@@ -20,7 +20,7 @@ from schemas.times import parse_rfc3339
 
 BUCKET: Final = 10
 """Seconds of the finest bucket of flows."""
-_ROLLED: Final = ((7_200, 60), (172_800, 3_600))
+ROLLED: Final = ((7_200, 60), (172_800, 3_600))
 """Flows older than so many seconds are kept in buckets of so many."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS changes (
@@ -155,7 +155,7 @@ class Journal:
     def _prune(self, db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?", (self._keep,))
         (latest,) = db.execute("SELECT max(at) FROM flows").fetchone()
-        for age, width in _ROLLED if latest is not None else ():
+        for age, width in ROLLED if latest is not None else ():
             old = (latest - age) // width * width
             db.execute(
                 'INSERT INTO flows SELECT at / ? * ?, "from", "to", cause, sum(n) FROM flows WHERE at < ? AND at % ? GROUP BY 1, 2, 3, 4 '

@@ -16,6 +16,7 @@ from schemas.changes import ModelEvent, encode, headers
 from schemas.model import PROSPECT, Model, RejectedModel
 from schemas.registry import RegistryConflict
 from schemas.times import rfc3339
+from segment_api.conditional import IfNoneMatch, holds, unchanged
 from segment_api.problems import Problem, responses
 from segment_api.services import Services
 
@@ -268,12 +269,16 @@ def router(services: Services) -> APIRouter:
         """Go back to the version that was active before."""
         return await run_in_threadpool(switch, services, None, request.state.caller.name, why.reason)
 
-    @api.get("/{model_id}", responses=responses(401, 404, 409, 422, 429, 503))
-    def one(model_id: ModelId, response: Response) -> ModelDocument:
-        """One version; what is stored under an id never changes."""
-        response.headers["ETag"] = f'"{model_id}"'
-        response.headers["Cache-Control"] = "private, max-age=3600"
-        return document(services, model_id)
+    @api.get("/{model_id}", response_model=ModelDocument, responses=responses(401, 404, 409, 422, 429, 503))
+    def one(model_id: ModelId, response: Response, known: IfNoneMatch = None) -> ModelDocument | Response:
+        """One version; what is stored under an id never changes, its gates come with its report."""
+        found = document(services, model_id)
+        tag = f'"{model_id}{"" if found.gates is None else ".gates"}"'
+        headers = {"ETag": tag, "Cache-Control": "private, max-age=60"}
+        if holds(tag, known):
+            return unchanged(headers)
+        response.headers.update(headers)
+        return found
 
     @api.get("/{model_id}/diff", responses=responses(401, 404, 409, 422, 429, 503))
     def diff(

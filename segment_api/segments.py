@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
 
-import numpy as np
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, Field
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.changes import Cause
 from schemas.events import MAX_ID
 from schemas.model import PROSPECT, PROSPECT_NAME, Model
 from schemas.times import rfc3339
-from segment_api import trends
+from segment_api import descriptions, trends
 from segment_api.changes import Causes
-from segment_api.index import Index
+from segment_api.descriptions import Description
+from segment_api.members import Members, listed, table
 from segment_api.problems import Problem, responses
 from segment_api.services import Services
-from segment_api.users import User, told
+from segment_api.typical import Typical, portrait
+
+_CSV: Final = (
+    "user_id,segment,name,margin,event_time,orders\r\n4711,s3,Frequent big spenders,0.41,2026-01-31T10:00:00Z,12.0\r\n"
+)
 
 SegmentId = Annotated[str, Path(max_length=64, examples=["s3"])]
 Window = Annotated[Literal["15m", "1h", "24h", "7d", "30d"], Query(description="How far back.")]
@@ -29,6 +36,7 @@ class SegmentCard(BaseModel):
 
     id: str
     name: str
+    description: str = Field("", description="In someone's words; kept with the id across models.")
     customers: int = Field(description="Live.")
     trained_size: int | None
     trained_share: float | None
@@ -51,6 +59,8 @@ class Detail(SegmentCard):
     """One segment more closely."""
 
     model_id: str
+    typical: list[Typical] = Field(description="What tells those in it now from everyone, the strongest first.")
+    live_spend: float | None = Field(description="Gross spend of all in it; null where the model does not know it.")
     live_medians: dict[str, float] = Field(description="Of those in it now; empty while everyone is still being read.")
 
 
@@ -87,20 +97,47 @@ class Migrations(BaseModel):
     migrations: list[Migration]
 
 
-class Members(BaseModel):
-    """Customers of a segment in the order of their ids; `next` is the `after` of the following page, null at the end."""
+class SpendPoint(BaseModel):
+    """What the customers of each segment have spent together, at a moment."""
+
+    at: str
+    spend: dict[str, float]
+
+
+class SpendTrend(BaseModel):
+    """Spend over time, counted by this API; it begins when it first ran."""
+
+    window: str
+    points: list[SpendPoint]
+
+
+class Described(BaseModel):
+    """A segment in someone's words."""
 
     segment: str
-    members: list[User]
-    next: str | None
+    description: str
+    by: str
+    at: str
 
 
-def cards(model: Model, sizes: dict[str, int]) -> list[SegmentCard]:
+class Words(BaseModel):
+    """What to write about a segment; empty removes it."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"description": "Order monthly and return little."}]}
+    )
+    description: str = Field(max_length=500)
+
+
+def cards(
+    model: Model, sizes: Mapping[str, int], said: Mapping[str, Description] = MappingProxyType({})
+) -> list[SegmentCard]:
     """The cards of the active model's segments, prospects last."""
     made = [
         SegmentCard(
             id=s.id,
             name=s.name,
+            description=said[s.id].text if s.id in said else "",
             customers=sizes.get(s.id, 0),
             trained_size=s.size,
             trained_share=s.share,
@@ -114,6 +151,7 @@ def cards(model: Model, sizes: dict[str, int]) -> list[SegmentCard]:
     prospects = SegmentCard(
         id=PROSPECT,
         name=PROSPECT_NAME,
+        description=said[PROSPECT].text if PROSPECT in said else "",
         customers=sizes.get(PROSPECT, 0),
         trained_size=None,
         trained_share=None,
@@ -123,23 +161,15 @@ def cards(model: Model, sizes: dict[str, int]) -> list[SegmentCard]:
     return [*made, prospects]
 
 
-def card(model: Model, sizes: dict[str, int], segment: str) -> SegmentCard:
+def card(
+    model: Model, sizes: Mapping[str, int], segment: str, said: Mapping[str, Description] = MappingProxyType({})
+) -> SegmentCard:
     """One of the cards. Raises Problem where there is no such segment."""
-    found = next((c for c in cards(model, sizes) if c.id == segment), None)
+    found = next((c for c in cards(model, sizes, said) if c.id == segment), None)
     if found is None:
         known = ", ".join([*(s.id for s in model.segments), PROSPECT])
         raise Problem(404, "Not Found", f"Segment {segment!r} is none of the active model's; there are {known}.")
     return found
-
-
-def live_medians(index: Index | None, segment: str) -> dict[str, float]:
-    """Median of each numeric feature among those in a segment now."""
-    if index is None:
-        return {}
-    columns, codes, names = index.columns()
-    here = codes == (names.index(segment) if segment in names else -2)
-    found = {name: values[here] for name, values in columns.items()}
-    return {name: float(np.nanmedian(v)) for name, v in found.items() if len(v) and not np.isnan(v).all()}
 
 
 async def history(services: Services, window: str) -> Trend:
@@ -153,6 +183,13 @@ async def history(services: Services, window: str) -> Trend:
         names={segment: names.get(segment, f"{segment} (earlier model)") for segment in sizes},
         points=[TrendPoint(at=rfc3339(p.at * 1_000_000), customers=p.customers) for p in points],
     )
+
+
+async def spent(services: Services, window: str) -> SpendTrend:
+    """Spend over time."""
+    found = await run_in_threadpool(services.spending.trend, services.now(), window)
+    points = [SpendPoint(at=rfc3339(p.at * 1_000_000), spend=p.spend) for p in found]
+    return SpendTrend(window=window, points=points)
 
 
 async def moved(services: Services, window: str, causes: tuple[str, ...] = ()) -> Migrations:
@@ -171,14 +208,6 @@ async def moved(services: Services, window: str, causes: tuple[str, ...] = ()) -
     return Migrations(window=window, migrations=rows)
 
 
-async def listed(services: Services, segment: str, after: str, limit: int) -> Members:
-    """A page of a segment's customers."""
-    found = await run_in_threadpool(services.index().members, segment, after, limit + 1)
-    rows, now = await services.memberships(found[:limit]), services.clock()
-    members = [told(row, now) for row in rows if row is not None]
-    return Members(segment=segment, members=members, next=found[limit - 1] if len(found) > limit else None)
-
-
 def router(services: Services) -> APIRouter:
     """The endpoints."""
     api = APIRouter(prefix="/v1/segments", tags=["segments"])
@@ -187,12 +216,17 @@ def router(services: Services) -> APIRouter:
     async def every() -> Segments:
         """The segments of the active model with their live sizes."""
         model = services.model()
-        return Segments(model_id=model.id, segments=cards(model, await services.sizes()))
+        return Segments(model_id=model.id, segments=cards(model, await services.sizes(), await services.descriptions()))
 
     @api.get("/trend", responses=responses(401, 422, 429, 503))
     async def trend(window: Window = "24h") -> Trend:
         """Customers per segment over time."""
         return await history(services, window)
+
+    @api.get("/spend", responses=responses(401, 422, 429))
+    async def spend(window: Window = "24h") -> SpendTrend:
+        """What the customers of each segment have spent together, over time."""
+        return await spent(services, window)
 
     @api.get("/migrations", responses=responses(401, 422, 429, 503))
     async def migrations(window: Window = "24h", cause: Causes = None) -> Migrations:
@@ -203,9 +237,19 @@ def router(services: Services) -> APIRouter:
     async def one(segment: SegmentId) -> Detail:
         """One segment, with what its customers are like now."""
         model = services.model()
-        found = card(model, await services.sizes(), segment)
-        medians = await run_in_threadpool(live_medians, services.mirror.index, segment)
-        return Detail(**found.model_dump(), model_id=model.id, live_medians=medians)
+        found = card(model, await services.sizes(), segment, await services.descriptions())
+        now = await run_in_threadpool(portrait, services.mirror.index, segment)
+        return Detail(
+            **found.model_dump(), model_id=model.id, live_medians=now.medians, typical=now.typical, live_spend=now.spend
+        )
+
+    @api.put("/{segment}/description", responses=responses(401, 403, 404, 413, 422, 429, 503))
+    async def describe(segment: SegmentId, words: Words, request: Request) -> Described:
+        """Say what a segment is, in your words; they stay with its id when a new model takes over."""
+        card(services.model(), {}, segment)
+        made = Description(text=words.description.strip(), by=request.state.caller.name, at=rfc3339(services.clock()))
+        await descriptions.write(services.redis, services.settings.prefix, segment, made)
+        return Described(segment=segment, description=made.text, by=made.by, at=made.at)
 
     @api.get("/{segment}/members", responses=responses(401, 404, 422, 429, 503))
     async def members(
@@ -216,5 +260,18 @@ def router(services: Services) -> APIRouter:
         """Who is in a segment, page by page."""
         card(services.model(), await services.sizes(), segment)
         return await listed(services, segment, after, limit)
+
+    @api.get(
+        "/{segment}/members.csv",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/csv": {"example": _CSV}}}, **responses(401, 404, 422, 429, 503)},
+    )
+    async def export(segment: SegmentId) -> StreamingResponse:
+        """Everyone in a segment as CSV, in the order of their ids."""
+        model = services.model()
+        card(model, {}, segment)
+        user_ids = await run_in_threadpool(services.index().members, segment)
+        headers = {"Content-Disposition": f'attachment; filename="{segment}.csv"'}
+        return StreamingResponse(table(services, model, user_ids, segment), media_type="text/csv", headers=headers)
 
     return api

@@ -13,9 +13,10 @@ from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.watch import ModelWatch
 from segment_api.app import create_app
+from segment_api.letters import Redrive
 
 
-def run(settings: Settings, keys: Keyring) -> None:
+def run(settings: Settings, keys: Keyring, redrive: Redrive | None = None) -> None:
     """Serve until told to stop. Raises access.BadTokens where the setting of the tokens cannot be used."""
     client = connections.redis_async(settings, timeout=2, patient=False)
     watch = ModelWatch(
@@ -25,7 +26,7 @@ def run(settings: Settings, keys: Keyring) -> None:
         poll=settings.model_poll,
         on_model=lambda model: None,
     )
-    app = create_app(settings, client, watch, keys, lambda: time.time_ns() // 1000)
+    app = create_app(settings, client, watch, keys, lambda: time.time_ns() // 1000, redrive)
     log = logging.getLogger("uvicorn.error")
     if not settings.api_tokens.get_secret_value():
         log.warning("no SEGSTREAM_API_TOKENS: whoever is on this machine may do everything, nobody else anything")

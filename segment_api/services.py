@@ -12,12 +12,16 @@ from schemas.membership import Membership, from_fields, sizes_key, user_key
 from schemas.model import PROSPECT, Model
 from schemas.settings import Settings
 from schemas.watch import ModelWatch
+from segment_api import descriptions
+from segment_api.descriptions import Description
 from segment_api.fleet import Fleet
 from segment_api.index import Index
 from segment_api.journal import Journal
+from segment_api.letters import Letters, Redrive
 from segment_api.library import Library
 from segment_api.mirror import Mirror
 from segment_api.problems import Problem
+from segment_api.spending import Spending
 from segment_api.tail import Tail
 
 
@@ -33,6 +37,9 @@ class Services:
     tail: Tail
     library: Library
     fleet: Fleet
+    spending: Spending
+    letters: Letters
+    redrive: Redrive | None
     clock: Callable[[], int]
 
     def model(self) -> Model:
@@ -63,6 +70,10 @@ class Services:
         present = {segment.id: live.get(segment.id, 0) for segment in self.model().segments}
         present[PROSPECT] = live.get(PROSPECT, 0)
         return present | {name: count for name, count in live.items() if count and name not in present}
+
+    async def descriptions(self) -> dict[str, Description]:
+        """What people have written about segments, by segment id."""
+        return await descriptions.read(self.redis, self.settings.prefix)
 
     async def membership(self, user_id: str) -> Membership:
         """Where a customer is. Raises Problem where she is not known."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from segment_api.index import By, Index, Neighbour
 from segment_api.problems import responses
@@ -35,27 +35,6 @@ class Alike(BaseModel):
 class Similar(BaseModel):
     """The nearest first; of equals, those with the smaller ids."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "user_id": "4711",
-                    "by": "euclidean",
-                    "customers": 80_000,
-                    "similar": [
-                        {
-                            "user_id": "98",
-                            "segment": "s3",
-                            "name": "Frequent big spenders",
-                            "distance": 0.02,
-                            "cosine": None,
-                        }
-                    ],
-                    "model_id": "m-0f3a9c2b41de",
-                }
-            ]
-        }
-    )
     user_id: str | None
     by: By
     customers: int = Field(description="Among how many.")

@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from schemas import connections, topics
+from schemas import connections, offsets, topics
 from schemas.settings import Settings
 from schemas.times import parse_rfc3339
 from segment_api.journal import Journal, Read, Seen
@@ -118,18 +119,16 @@ class Tail(Watcher):
 
     def _assign(self, client: Consumer, partitions: dict[str, list[int]]) -> None:
         """Go on where the journal ends; one that is beyond its topic belongs to another, which was deleted."""
-        ends = {
-            (name, p): client.get_watermark_offsets(TopicPartition(name, p), timeout=5)
-            for name, numbers in partitions.items()
-            for p in numbers
-        }
+        admin = AdminClient(connections.kafka(self._settings, log_level=0))
+        places = [(name, p) for name, numbers in partitions.items() for p in numbers]
+        begins, ends = offsets.begins(admin, places, 5), offsets.ends(admin, places, 5)
         positions = {name: self._journal.positions(name) for name in TOPICS}
-        if any(positions[name].get(p, 0) > high for (name, p), (_, high) in ends.items()):
+        if any(positions[name].get(p, 0) > high for (name, p), high in ends.items()):
             self._journal.forget()
-        self._journal.begin({place: low for place, (low, _) in ends.items()})
+        self._journal.begin(begins)
         positions = {name: self._journal.positions(name) for name in TOPICS}
-        starts = {(name, p): max(low, positions[name][p]) for (name, p), (low, _) in ends.items()}
-        self._left = {place: high for place, (_, high) in ends.items() if starts[place] < high}
+        starts = {(name, p): max(low, positions[name][p]) for (name, p), low in begins.items()}
+        self._left = {place: high for place, high in ends.items() if starts[place] < high}
         self.is_caught_up = not self._left
         client.assign([TopicPartition(*place, start) for place, start in starts.items()])
 

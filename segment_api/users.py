@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.events import MAX_ID
 from schemas.membership import Membership
 from schemas.times import to_micros
+from segment_api.conditional import IfNoneMatch, holds, unchanged
 from segment_api.problems import responses
 from segment_api.services import Services
 
@@ -22,26 +23,6 @@ Id = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 
 class User(BaseModel):
     """Where a customer is, why, and how fresh that is."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "user_id": "4711",
-                    "segment": "s3",
-                    "name": "Frequent big spenders",
-                    "nearest": "s3",
-                    "margin": 0.41,
-                    "features": {"orders": 12.0, "gross_spend": 1830.5, "average_order_value": 152.54, "brand": None},
-                    "model_id": "m-0f3a9c2b41de",
-                    "sequence": 4,
-                    "event_time": "2026-01-31T10:00:00Z",
-                    "projected_at": "2026-01-31T10:00:00.21Z",
-                    "freshness_seconds": 8.2,
-                }
-            ]
-        }
-    )
 
     user_id: str
     segment: str = Field(description="Stable segment id.")
@@ -98,16 +79,14 @@ def router(services: Services) -> APIRouter:
     async def user(
         user_id: UserId,
         response: Response,
-        known: Annotated[
-            str | None, Header(alias="If-None-Match", description="A version you have: 304 while it holds.")
-        ] = None,
+        known: IfNoneMatch = None,
     ) -> User | Response:
         """Where a customer is, now."""
         found = await services.membership(user_id)
         tag = version(found)
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-        if known is not None and tag in (part.strip() for part in known.split(",")):
-            return Response(status_code=304, headers=headers)
+        if holds(tag, known):
+            return unchanged(headers)
         response.headers.update(headers)
         return told(found, services.clock())
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.events import TRAITS, OrderCompleted
 from schemas.features import Facts, facts, raw
 from schemas.model import Model
 from schemas.money import MAX_MINOR, to_minor
 from schemas.profile import Profile, update
+from segment_api import similar as neighbours
+from segment_api.problems import Problem, responses
+from segment_api.services import Services
 
 Amount = Annotated[float, Field(ge=-MAX_MINOR / 100, le=MAX_MINOR / 100, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Label = Annotated[str, Field(max_length=200)]
+
+
+_LIKE: Final = Query(ge=0, le=100, description="Customers like her to name; needs the scope `read` too.")
 
 
 class _Strict(BaseModel):
@@ -69,6 +76,12 @@ class WhatIf(_Strict):
     orders: list[Order] | None = Field(None, max_length=1000)
     facts: Known | None = None
 
+    @model_validator(mode="after")
+    def _one_way(self) -> WhatIf:
+        if self.orders is not None and self.facts is not None:
+            raise ValueError("say what she ordered by `orders` or by `facts`, not by both")
+        return self
+
     def known(self) -> Facts:
         """The facts of this customer."""
         traits = {
@@ -111,6 +124,7 @@ class Answer(BaseModel):
     distances: dict[str, float] = Field(description="Distance to the centre of each segment, model units.")
     features: dict[str, Any]
     model_id: str
+    similar: neighbours.Similar | None = Field(None, description="The customers most like her, where asked for.")
 
 
 def answer(model: Model, question: WhatIf) -> Answer:
@@ -125,3 +139,23 @@ def answer(model: Model, question: WhatIf) -> Answer:
         features=raw(model.feature_names, known),
         model_id=model.id,
     )
+
+
+def router(services: Services) -> APIRouter:
+    """The endpoint."""
+    api = APIRouter(prefix="/v1", tags=["customers"])
+
+    @api.post("/what-if", responses=responses(401, 403, 413, 422, 429, 503))
+    async def what_if(
+        question: WhatIf, request: Request, like: Annotated[int, _LIKE] = 0, by: neighbours.Space = "euclidean"
+    ) -> Answer:
+        """The segment of a customer who does not exist, her distance to each, and who is like her."""
+        model = services.model()
+        found = answer(model, question)
+        if like:
+            if not request.state.caller.may("read"):
+                raise Problem(403, "Forbidden", "Naming customers who are like her needs the scope 'read'.")
+            found.similar = await neighbours.alike(services.index(), found.features, like, by)
+        return found
+
+    return api

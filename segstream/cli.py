@@ -180,9 +180,10 @@ def serve() -> None:
     with outcome(False) as result:
         from segment_api.server import run
         from segstream import context
+        from segstream.redrive import for_the_api
 
         settings = Settings()
-        run(settings, context.keyring(settings))
+        run(settings, context.keyring(settings), for_the_api(settings))
         result.code = 0
 
 

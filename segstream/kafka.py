@@ -10,12 +10,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from schemas import connections, granted, topics
+from schemas import connections, granted, offsets, topics
+from schemas.offsets import Place
 from schemas.settings import Settings
 from schemas.topics import Topic
 from segstream.outcome import No
 from stream_app import logends
-from stream_app.logends import Place
 
 TIMEOUT: Final = 5.0
 _SOON: Final = (
@@ -165,12 +165,13 @@ def read(settings: Settings, name: str, group: str | None = None) -> Iterator[Me
         done = {p.partition: p.offset for p in committed(client, parts)} if group else {}
         left: dict[int, int] = {}
         start = []
-        for part in parts:
-            low, high = client.get_watermark_offsets(part, timeout=TIMEOUT)
-            first = max(low, done.get(part.partition, low))
-            if first < high:
-                left[part.partition] = high
-                start.append(TopicPartition(name, part.partition, first))
+        asked, places = admin(settings), [(name, p) for p in range(counts[name])]
+        high = offsets.ends(asked, places, TIMEOUT)
+        for (_, partition), low in offsets.begins(asked, places, TIMEOUT).items():
+            first = max(low, done.get(partition, low))
+            if first < high[name, partition]:
+                left[partition] = high[name, partition]
+                start.append(TopicPartition(name, partition, first))
         if not start:
             return
         client.assign(start)
@@ -202,7 +203,7 @@ def lag(settings: Settings) -> dict[str, int | None]:
     try:
         parts = [TopicPartition(t.name, p) for t in topics.INPUTS for p in range(counts[t.name])]
         done = {(part.topic, part.partition): part.offset for part in committed(client, parts)}
-        high = logends.ends(client, done.keys(), TIMEOUT)
+        high = offsets.ends(admin(settings), done.keys(), TIMEOUT)
         for place, offset in done.items():
             if offset > high[place]:
                 raise No(f"{place[0]}-{place[1]} ends at {high[place]}, {offset} is committed: {logends.RECREATED}")

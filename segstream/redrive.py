@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 
 from schemas import topics
 from schemas.settings import Settings
 from segstream import kafka
+from segstream.outcome import No
 from stream_app.deadletters import ATTEMPT, attempts
 
 WAITING: Final = 1000
@@ -126,3 +127,21 @@ def redrive(
         if not dry_run:
             marks.store()
     return found
+
+
+def for_the_api(settings: Settings) -> Callable[[list[str], str, bool], dict[str, Any]]:
+    """What the API needs to send letters again."""
+
+    def send(sources: list[str], only: str, dry_run: bool) -> dict[str, Any]:
+        try:
+            done = redrive(settings, sources, only=only, dry_run=dry_run)
+        except (kafka.KafkaUnreachable, No, KafkaException) as error:
+            raise ConnectionError(str(error)) from error
+        return {
+            "sent": done.sent,
+            "errors": dict(done.errors),
+            "truncated": done.truncated,
+            "exhausted": done.exhausted,
+        }
+
+    return send

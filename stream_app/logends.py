@@ -1,18 +1,16 @@
-"""How far Kafka's logs reach, asked over a connection that has nothing to do with the worker's own."""
+"""What Kafka's logs hold between two offsets, asked over a connection that has nothing to do with the worker's own."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas import connections, topics
+from schemas.offsets import Place
 from schemas.settings import Settings
-
-Place = tuple[str, int]
-"""Topic and partition."""
 
 RECREATED: Final = (
     "the topic was deleted and created anew, and customers remember the old one. Stop the workers, delete "
@@ -32,11 +30,6 @@ def reader(settings: Settings, group: str, **more: object) -> Consumer:
         "log_level": 2,
     }
     return Consumer(connections.kafka(settings, **options | more))
-
-
-def ends(client: Consumer, places: Set[Place], timeout: float) -> dict[Place, int]:
-    """The offset behind the last record of each log. Raises KafkaException when no broker answers within `timeout` seconds."""
-    return {place: client.get_watermark_offsets(TopicPartition(*place), timeout=timeout)[1] for place in sorted(places)}
 
 
 def without_records(

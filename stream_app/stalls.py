@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream_app.logends import Place
+from schemas.offsets import Place
 
 LATE: Final = 5.0
 """A look that comes so many seconds later than the last one says that the whole process was stopped."""

@@ -20,10 +20,10 @@ import structlog
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from schemas import connections
+from schemas import connections, offsets
+from schemas.offsets import Place
 from schemas.settings import Settings
 from stream_app import logends, stacks
-from stream_app.logends import Place
 from stream_app.stalls import COMMIT, LOOP, Finding, Look, Memory, findings, follow
 
 EVERY: Final = 1.0
@@ -126,7 +126,7 @@ class Watchdog:
             if not standing.acknowledged:
                 self._admin.list_topics(timeout=ASK)
                 return {}
-            ends = logends.ends(self._client, standing.acknowledged.keys(), ASK)
+            ends = offsets.ends(self._admin, standing.acknowledged, ASK)
             done = standing.acknowledged
             doubtful = {
                 place: done[place]

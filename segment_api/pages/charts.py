@@ -9,7 +9,7 @@ import numpy as np
 
 from segment_api.index import Index
 from segment_api.pages.words import SHADES
-from segment_api.segments import Trend
+from segment_api.segments import SpendPoint, Trend
 
 CELLS: Final = 56
 """Cells of the map along its wider side."""
@@ -46,6 +46,28 @@ def trend(found: Trend, places: Mapping[str, int]) -> dict[str, Any]:
                 "type": "nominal",
                 "scale": scale,
                 "legend": {"columns": 2, "symbolType": "stroke"},
+            },
+        },
+    }
+
+
+def spend(points: Sequence[SpendPoint], segment: str, places: Mapping[str, int]) -> dict[str, Any] | None:
+    """What the customers of a segment have spent together, over time; None where fewer than two counts are known."""
+    rows = [{"at": p.at, "spend": p.spend[segment]} for p in points if segment in p.spend]
+    if len(rows) < 2:
+        return None
+    return {
+        "data": {"values": rows},
+        "height": 180,
+        "mark": {"type": "line", "strokeWidth": 2, "color": shades([segment], places)[0]},
+        "encoding": {
+            "x": {"field": "at", "type": "temporal", "title": None, "axis": {"grid": False, "tickCount": 6}},
+            "y": {
+                "field": "spend",
+                "type": "quantitative",
+                "title": None,
+                "scale": {"zero": False},
+                "axis": {"tickCount": 4, "format": ",.3~s"},
             },
         },
     }

@@ -19,12 +19,15 @@ from segment_api import segments, similar
 from segment_api.access import SESSION, Tokens
 from segment_api.explain import explain, explained
 from segment_api.gate import COOKIE
-from segment_api.pages import charts, reference, trying
+from segment_api.members import listed
+from segment_api.pages import charts, flows, reference, trying
 from segment_api.pages.look import Look, static
 from segment_api.problems import Problem
+from segment_api.redrive import kept
 from segment_api.segments import Window
 from segment_api.services import Services
 from segment_api.system import seen, troubles
+from segment_api.typical import portrait
 from segment_api.users import told
 
 TICK = 2.0
@@ -57,6 +60,7 @@ def router(services: Services, look: Look) -> APIRouter:
             points=trend.points[:: max(1, len(trend.points) // 12)],
             trend_spec=charts.trend(trend, look.shades()),
             flows=moved[:_SHOWN],
+            picture=flows.picture(moved),
             moved=sum(m.customers for m in moved if m.from_segment is not None),
             latest=await run_in_threadpool(services.journal.latest, _SHOWN, "", _LIVE),
             alerts=await run_in_threadpool(services.journal.alerts, 1),
@@ -81,7 +85,7 @@ def router(services: Services, look: Look) -> APIRouter:
     @pages.get("/segments")
     async def every(request: Request) -> Response:
         sizes = await services.sizes()
-        cards = segments.cards(services.model(), sizes)
+        cards = segments.cards(services.model(), sizes, await services.descriptions())
         largest = max(c.customers for c in cards)
         return look.page(
             request, "segments.html", "/segments", cards=cards, customers=sum(sizes.values()), largest=largest
@@ -92,13 +96,14 @@ def router(services: Services, look: Look) -> APIRouter:
         request: Request, segment: segments.SegmentId, window: Window = "1h", after: CustomerId = ""
     ) -> Response:
         model, sizes = services.model(), await services.sizes()
-        card = segments.card(model, sizes, segment)
+        card = segments.card(model, sizes, segment, await services.descriptions())
         trend = await segments.history(services, window)
         trend.names = {segment: card.name}
-        flows = [
+        ways = [
             m for m in (await segments.moved(services, window)).migrations if segment in (m.from_segment, m.to_segment)
         ]
         index = services.mirror.index
+        spent = (await segments.spent(services, window)).points
         return look.page(
             request,
             "segment.html",
@@ -106,14 +111,17 @@ def router(services: Services, look: Look) -> APIRouter:
             card=card,
             customers=sum(sizes.values()),
             window=window,
-            came=sum(m.customers for m in flows if m.to_segment == segment),
-            left=sum(m.customers for m in flows if m.from_segment == segment),
-            flows=flows[:_SHOWN],
-            medians=await run_in_threadpool(segments.live_medians, index, segment),
+            came=sum(m.customers for m in ways if m.to_segment == segment),
+            left=sum(m.customers for m in ways if m.from_segment == segment),
+            flows=ways[:_SHOWN],
+            picture=flows.picture(ways),
+            spend_spec=charts.spend(spent, segment, look.shades()),
+            may_write=request.state.caller.may("admin"),
+            now=await run_in_threadpool(portrait, index, segment),
             trend_spec=charts.trend(trend, look.shades()),
             latest=await run_in_threadpool(services.journal.latest, _SHOWN, segment),
             columns=[c.feature for c in model.spec.numbers()][:5],
-            members=await segments.listed(services, segment, after, 25) if index else None,
+            members=await listed(services, segment, after, 25) if index else None,
         )
 
     @pages.get("/customers")
@@ -153,6 +161,8 @@ def router(services: Services, look: Look) -> APIRouter:
         explanation = await run_in_threadpool(explain, None, trying.features(model, form.known), None, model)
         distances = [] if model.is_prospect(form.known) else trying.distances(model, form.known)
         farthest = max((d for _, _, d in distances), default=0.0)
+        index, own = services.mirror.index, trying.features(model, form.known)
+        near = await similar.alike(index, own, 5, "euclidean") if distances and index is not None else None
         return look.page(
             request,
             "try.html",
@@ -160,6 +170,7 @@ def router(services: Services, look: Look) -> APIRouter:
             fields=form.fields,
             choices=form.choices,
             e=explanation,
+            similar=near.similar if near else [],
             distances=distances,
             farthest=farthest,
         )
@@ -199,7 +210,14 @@ def router(services: Services, look: Look) -> APIRouter:
 
     @pages.get("/system")
     async def system(request: Request) -> Response:
-        return look.page(request, "system.html", "/system", s=await run_in_threadpool(seen, services))
+        return look.page(
+            request,
+            "system.html",
+            "/system",
+            s=await run_in_threadpool(seen, services),
+            letters=kept(services),
+            may_redrive=request.state.caller.may("admin"),
+        )
 
     @pages.get("/docs")
     async def docs(request: Request) -> Response:
@@ -226,7 +244,14 @@ async def _ticks(services: Services) -> AsyncIterator[bytes]:
     before: Any = None
     while True:
         model = services.watch.state.model
-        now = (services.tail.seen, services.fleet.state, model.id if model else "", tuple(troubles(services)))
+        now = (
+            services.tail.seen,
+            services.fleet.state,
+            model.id if model else "",
+            services.mirror.index is None,
+            dict(services.letters.reasons),
+            tuple(troubles(services)),
+        )
         yield b": alive\n\n" if now == before else b"event: tick\ndata: {}\n\n"
         before = now
         await asyncio.sleep(TICK)

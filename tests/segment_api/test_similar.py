@@ -174,9 +174,7 @@ async def _too_early(settings: Settings) -> str:
     from segment_api.services import Services
 
     idle = Mirror(redis.Redis.from_url(settings.redis), settings.prefix, lambda: None)
-    services = Services(
-        settings, redis.asyncio.Redis.from_url(settings.redis), None, idle, None, None, None, None, lambda: 0
-    )  # type: ignore[arg-type]
+    services = Services(settings, redis.asyncio.Redis.from_url(settings.redis), None, idle, *[None] * 7, lambda: 0)  # type: ignore[arg-type]
     with pytest.raises(Problem) as told:
         services.index()
     return told.value.detail

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.logends import Place
+from schemas.offsets import Place
 from stream_app.stalls import LOOP, Look, Memory, findings, follow
 
 P = ("orders", 0)

@@ -47,27 +47,40 @@ async function pick(chart, view, event) {
 
 const drawAll = () => all("[data-chart]").forEach(draw);
 
-let refreshing = false;
+let refreshing = false, wanted = null;
 async function refresh(url = location.href) {
-  if (refreshing || document.hidden) return;
+  if (document.hidden) return;
+  if (refreshing) { wanted = url; return; } // asked while an answer is under way: the last one is asked for after it
   refreshing = true;
   try {
     const answer = await fetch(url, { headers: { Accept: "text/html" } });
     if (answer.redirected && new URL(answer.url).pathname === "/login") { location.href = answer.url; return; }
     if (!answer.ok) return;
+    if (document.querySelector("#trouble")) { location.reload(); return; }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const now of all("[data-live]")) {
       const then = page.getElementById(now.id);
       if (!then || now.contains(document.activeElement) && now.dataset.live !== "always") continue;
-      if (now.hasAttribute("data-chart")) {
+      if (now.hasAttribute("data-chart") !== then.hasAttribute("data-chart")) now.replaceWith(document.importNode(then, true));
+      else if (now.hasAttribute("data-chart")) {
         const [a, b] = [now, then].map((el) => el.querySelector("script[type='application/json']"));
         const [c, d] = [now, then].map((el) => el.querySelector("details table"));
         if (a && b && a.textContent !== b.textContent) { a.textContent = b.textContent; if (c && d) c.replaceWith(d); draw(now); }
-      } else if (now.innerHTML !== then.innerHTML) now.innerHTML = then.innerHTML;
+      } else if (text(now) !== text(then)) {
+        const open = all("details[open]", now).map((el) => el.id);
+        now.innerHTML = then.innerHTML;
+        for (const id of open) if (id) now.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
+      }
     }
     drawAll();
-  } finally { refreshing = false; }
+  } finally {
+    refreshing = false;
+    if (wanted) { const next = wanted; wanted = null; refresh(next); }
+  }
 }
+
+// What stands in an element, whether its parts are folded or not.
+const text = (element) => element.innerHTML.replaceAll(' open=""', "");
 
 function follow() {
   const dot = document.querySelector("#live-dot"), text = document.querySelector("#live-text");
@@ -93,32 +106,47 @@ function trying(form) {
   form.addEventListener("submit", (event) => { event.preventDefault(); ask(); });
 }
 
-function asking(button) {
-  const dialog = document.getElementById(button.dataset.dialog);
-  button.addEventListener("click", () => {
-    dialog.querySelector("[data-model]").textContent = button.dataset.model;
-    dialog.querySelector("form").dataset.action = button.dataset.action;
-    dialog.showModal();
+// A dialog asks before something is done: its form says where to send what, the button says of whom.
+async function send(form, body) {
+  const answer = await fetch(form.dataset.action, {
+    method: form.dataset.method ?? "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
+  return { ok: answer.ok, said: await answer.json() };
 }
 
-function switching(dialog) {
-  const form = dialog.querySelector("form"), said = dialog.querySelector("[role=alert]");
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-dialog]");
+  if (!button) return;
+  const dialog = document.getElementById(button.dataset.dialog), form = dialog.querySelector("form");
+  for (const name of ["model", "what"]) for (const el of all(`[data-${name}]`, form)) el.textContent = button.dataset[name];
+  if (button.dataset.action) form.dataset.action = button.dataset.action;
+  form.dataset.body = button.dataset.body ?? "{}";
+  dialog.querySelector("[role=alert]").textContent = "";
+  dialog.showModal();
+  const count = dialog.querySelector("[data-said]");
+  if (!count) return;
+  count.textContent = "Counting…";
+  const { ok, said } = await send(form, { ...JSON.parse(form.dataset.body), dry_run: true });
+  form.querySelector(".main-act").disabled = !ok || !said.sent;
+  count.textContent = !ok ? said.detail : `${said.sent.toLocaleString("en")} would be sent to their source again. `
+    + (said.exhausted ? `${said.exhausted.toLocaleString("en")} have come back too often. ` : "") + (said.truncated ? `${said.truncated.toLocaleString("en")} were too large to be kept whole.` : "");
+});
+
+function confirming(dialog) {
+  const form = dialog.querySelector("form"), wrong = dialog.querySelector("[role=alert]");
   dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const answer = await fetch(form.dataset.action, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ reason: form.elements.reason.value }),
-    });
-    if (answer.ok) location.reload();
-    else said.textContent = (await answer.json()).detail;
+    const { ok, said } = await send(form, { ...JSON.parse(form.dataset.body ?? "{}"), ...Object.fromEntries(new FormData(form)) });
+    if (!ok) wrong.textContent = said.detail;
+    else if ("stay" in form.dataset) { dialog.close(); refresh(); }
+    else location.reload();
   });
 }
 
 drawAll();
 all("form[data-try]").forEach(trying);
-all("button[data-dialog]").forEach(asking);
-all("dialog").forEach(switching);
+all("dialog").forEach(confirming);
 if (document.body.dataset.follow) follow();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 let resized;
