@@ -8,19 +8,20 @@ import msgspec
 
 from schemas.times import rfc3339
 
-Cause = Literal["behaviour", "time", "model", "bootstrap", "correction"]
+Cause = Literal["behaviour", "time", "model", "bootstrap", "correction", "erasure"]
 
 
 class SegmentChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A customer has moved from one segment to another, and why."""
+    """A customer has moved from one segment to another, and why; or she was erased, and is nowhere any more."""
 
     change_id: str
     """Deterministic: a repeated change carries the same id."""
     user_id: str
     from_segment: str | None
     from_name: str | None
-    to_segment: str
-    to_name: str
+    to_segment: str | None
+    """None: she was erased. Forget her too."""
+    to_name: str | None
     cause: Cause
     caused_by: str
     """The event (topic, partition, offset) or the model that caused it."""

@@ -18,6 +18,21 @@ class UnreadableState(ValueError):
     """A record of the changelog that this version cannot read: stop, and do not overwrite it."""
 
 
+class Erasure(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """That a customer was erased; times in microseconds. It outlives her new beginning, so that what is read again still counts for nothing."""
+
+    at: int
+    """When it was ordered."""
+    until: int
+    """What was produced before this moment is ignored."""
+    over: bool = False
+    """Something came after that moment: she is a customer again."""
+
+    def covers(self, produced_at: int) -> bool:
+        """Whether a record that was produced then (milliseconds) is ignored."""
+        return produced_at * 1000 < self.until
+
+
 class Customer(msgspec.Struct, array_like=True, gc=False):
     """The state behind one user id, stored as it stands here. Changed in place by its single owner, the partition's worker."""
 
@@ -41,6 +56,13 @@ class Customer(msgspec.Struct, array_like=True, gc=False):
     """The segment to which the way back is held, where she has left it by no more than the hysteresis."""
     left_at: int = 0
     """The revision at which she left it."""
+    erased: Erasure | None = None
+    """Her last erasure; absent from records that were written before there was one."""
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether this is what is left of an erased customer: no profile, no segment, only that she is to be ignored."""
+        return self.erased is not None and not self.erased.over
 
     def way_back(self) -> int:
         """For how many of her next events the way back to `left` is held."""

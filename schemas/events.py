@@ -1,4 +1,4 @@
-"""What comes in: Segment-spec JSON from any client, decoded into five kinds of event, or refused with a reason."""
+"""What comes in: Segment-spec JSON from any client, decoded into six kinds of event, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ EARLIEST: Final = 0
 LATEST: Final = 4_102_444_800_000_000
 """Times from 1970 up to 2100 are accepted, in microseconds."""
 
+DELETED: Final = "User Deleted"
 TRAITS: Final = ("age", "gender", "country", "traffic_source")
 
 
@@ -84,7 +85,20 @@ class Identified(msgspec.Struct, frozen=True, gc=False):
     replay: bool
 
 
+class UserDeleted(msgspec.Struct, frozen=True, gc=False):
+    """A customer is to be forgotten: see `schemas.erasure`."""
+
+    user_id: str
+    at: int
+    until: int
+    """What is produced before this moment is ignored, microseconds."""
+    signature: str
+    event_id: str
+    replay: bool
+
+
 Event = OrderCompleted | OrderCancelled | OrderRefunded | SignedUp | Identified
+"""What is folded into a profile."""
 
 _Amount = int | float | str | None
 _Text = str | int | float | bool | None
@@ -120,6 +134,8 @@ class _Properties(msgspec.Struct, gc=False):
     gender: _Text = None
     country: _Text = None
     traffic_source: _Text = None
+    until: datetime | None = None
+    signature: str | None = None
 
 
 class _Traits(msgspec.Struct, gc=False):
@@ -150,7 +166,7 @@ _read_cost = msgspec.json.Decoder(_Cost).decode
 _NO_PROPERTIES = _Properties()
 
 
-def decode(key: bytes | None, value: bytes | None) -> Event:
+def decode(key: bytes | None, value: bytes | None) -> Event | UserDeleted:
     """The event that a Kafka record of `orders` or `signups` carries.
 
     Total: any bytes give an event or raise InvalidEvent, nothing else. Unknown fields are ignored, amounts may be
@@ -181,7 +197,7 @@ def decode(key: bytes | None, value: bytes | None) -> Event:
         raise InvalidEvent(str(error)) from error
 
 
-def _normalise(message: _Message, value: bytes, user_id: str, at: int) -> Event:
+def _normalise(message: _Message, value: bytes, user_id: str, at: int) -> Event | UserDeleted:
     event_id = message.messageId or ""
     context = message.context
     replay = context is not None and context.replay is True
@@ -212,9 +228,15 @@ def _normalise(message: _Message, value: bytes, user_id: str, at: int) -> Event:
         found.update(_traits(message.traits))
         found.update(_traits(properties))
         return SignedUp(user_id, at, found, event_id, replay)
+    if name == DELETED:
+        if properties.until is None or properties.signature is None:
+            raise InvalidEvent(
+                f"{DELETED} needs properties.until and properties.signature; `segstream users erase` makes both"
+            )
+        return UserDeleted(user_id, at, _moment(properties.until), properties.signature, event_id, replay)
     raise InvalidEvent(
         f"event {(name or '')[:80]!r} is not used here; expected 'Order Completed', 'Order Cancelled', "
-        "'Order Refunded' or 'Signed Up'"
+        f"'Order Refunded', 'Signed Up' or {DELETED!r}"
     )
 
 

@@ -61,6 +61,15 @@ def touched_key(prefix: str) -> str:
     return f"{prefix}touched"
 
 
+def erased_key(prefix: str, digest: str) -> str:
+    """The Redis key that keeps older rows of an erased customer away for a while; `digest` is the SHA-1 of her id in hex.
+
+    >>> erased_key("segstream:", "da39a3ee")
+    'segstream:erased:da39a3ee'
+    """
+    return f"{prefix}erased:{digest}"
+
+
 FIELDS: Final = tuple(name for name in Membership.__struct_fields__ if name != "user_id")
 """The fields of the Redis hash, in order."""
 
@@ -121,4 +130,4 @@ def from_fields(user_id: str, fields: Mapping[bytes, bytes]) -> Membership:
             left_for=int(text.get("left_for") or 0),
         )
     except KeyError as error:
-        raise ValueError(f"the projection of customer {user_id!r} has no field {error}") from error
+        raise ValueError(f"the projection of a customer has no field {error}") from error

@@ -124,6 +124,17 @@ class Settings(BaseSettings):
     drift_cooldown: float = Field(
         3600.0, ge=0, description="Seconds of event time in which a drift signal alerts once."
     )
+    erasure_days: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="Days in which events of an erased customer are ignored; then she may be new again.",
+    )
+    audit_key: SecretStr | None = Field(
+        None,
+        description="Secret under which customers' ids are hashed in the audit topic; the same for everyone who looks there. "
+        "Unset: the key file in home, made on first use.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="Structured logs as JSON lines, or for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe level that is logged."

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _DAY_MS = 24 * 3600 * 1000
+FORGOTTEN_MS = _DAY_MS
+"""After this long a compacted topic holds no replaced record any more: what was erased is really gone."""
+AWAY_MS = 7 * _DAY_MS
+"""A reader of a compacted topic who was away no longer than this hears of every deletion."""
 MAX_RECORD = 8 * 1024 * 1024
 """The largest record of the topics that hold whole customers or whole messages, bytes."""
 
@@ -29,6 +33,11 @@ class Topic:
             config["retention.ms"] = str(self.retention_ms)
         if self.max_bytes is not None:
             config["max.message.bytes"] = str(self.max_bytes)
+        if self.compacted:
+            config |= {"max.compaction.lag.ms": str(FORGOTTEN_MS), "delete.retention.ms": str(AWAY_MS)}
+        elif self.retention_ms is not None:
+            # Only closed segments are deleted: a quiet topic would keep its last one for a week longer.
+            config["segment.ms"] = str(min(_DAY_MS, self.retention_ms))
         return config
 
 
@@ -46,9 +55,9 @@ USERS = Topic(
     compacted=True,
     max_bytes=MAX_RECORD,
 )
-ORDERS_DLT = Topic(name="orders-dlt", purpose="dead letters of orders", max_bytes=MAX_RECORD, retention_ms=90 * _DAY_MS)
+ORDERS_DLT = Topic(name="orders-dlt", purpose="dead letters of orders", max_bytes=MAX_RECORD, retention_ms=30 * _DAY_MS)
 SIGNUPS_DLT = Topic(
-    name="signups-dlt", purpose="dead letters of signups", max_bytes=MAX_RECORD, retention_ms=90 * _DAY_MS
+    name="signups-dlt", purpose="dead letters of signups", max_bytes=MAX_RECORD, retention_ms=30 * _DAY_MS
 )
 DRIFT_BLOCKS = Topic(
     name="drift-blocks",
@@ -74,6 +83,13 @@ DESTINATION_DLT = Topic(
     retention_ms=30 * _DAY_MS,
 )
 
+AUDIT = Topic(
+    name="audit",
+    purpose="who erased, exported, redrove or activated what, when and why",
+    by_customer=False,
+    retention_ms=730 * _DAY_MS,
+)
+
 INPUTS = (ORDERS, SIGNUPS)
 """The source topics, in the order of the fence's slots."""
 
@@ -89,6 +105,7 @@ ALL = (
     DRIFT_ALERTS,
     MODEL_EVENTS,
     DESTINATION_DLT,
+    AUDIT,
 )
 
 

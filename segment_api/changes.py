@@ -38,8 +38,8 @@ class Change(BaseModel):
     user_id: str
     from_segment: str | None = Field(description="Null: she is new.")
     from_name: str | None
-    to_segment: str
-    to_name: str
+    to_segment: str | None = Field(description="Null: she was erased (cause `erasure`); seen in the stream only.")
+    to_name: str | None
     cause: Cause
     caused_by: str = Field(description="The event (topic, partition, offset) or the model.")
     model_id: str

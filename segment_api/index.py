@@ -86,6 +86,15 @@ class Index:
         self._at[user_id] = at
         return at
 
+    def drop(self, user_ids: Sequence[str]) -> None:
+        """Forget customers; those not known are passed over."""
+        with self._lock:
+            for user_id in user_ids:
+                self._prospects.pop(user_id, None)
+                at = self._at.get(user_id)
+                if at is not None:
+                    self._drop(user_id, at)
+
     def _drop(self, user_id: str, at: int) -> None:
         last = len(self._ids) - 1
         for columns in (self._z, self._raw):

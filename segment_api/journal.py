@@ -8,6 +8,7 @@ counts of flows in buckets of 10 s for two hours, of a minute for two days, of a
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,9 +34,10 @@ CREATE TABLE IF NOT EXISTS flows (
   PRIMARY KEY (at, "from", "to", cause)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alerts (alert_id TEXT PRIMARY KEY, raised_at TEXT NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS positions (topic TEXT, "partition" INTEGER, next INTEGER NOT NULL, PRIMARY KEY (topic, "partition"));
+CREATE TABLE IF NOT EXISTS erasures (change TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-_TABLES: Final = ("changes", "flows", "alerts", "positions")
+_TABLES: Final = ("changes", "flows", "alerts", "positions", "erasures")
 
 
 class Read(NamedTuple):
@@ -61,7 +63,8 @@ class Flow(NamedTuple):
 
     at: int
     from_segment: str | None
-    to_segment: str
+    to_segment: str | None
+    """None: erased."""
     cause: str
     customers: int
 
@@ -83,6 +86,7 @@ class Journal:
         if db is None:
             db = self._local.db = sqlite3.connect(self._path, timeout=30)
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA secure_delete = ON")
         return db
 
     def belongs_to(self, cluster: str) -> None:
@@ -114,10 +118,16 @@ class Journal:
         """Take in records in one transaction; the changes among them that are new. What was sent twice counts once."""
         fresh: list[Seen] = []
         with self._connection() as db:
+            erased = False
             for record in records:
                 if record.topic == topics.CHANGES.name:
                     seen = Seen(record.partition, record.offset, decode_change(record.value), record.value)
-                    if self._insert(db, seen):
+                    if seen.change.to_segment is None:
+                        erased = True
+                        new = self._erase(db, seen.change)
+                    else:
+                        new = self._insert(db, seen)
+                    if new:
                         fresh.append(seen)
                 elif record.topic == topics.DRIFT_ALERTS.name:
                     alert = decode_alert(record.value)
@@ -130,7 +140,24 @@ class Journal:
             if self._written >= 10_000:
                 self._written = 0
                 self._prune(db)
+        if erased:  # else what was deleted would stay in the write-ahead log
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return fresh
+
+    def _erase(self, db: sqlite3.Connection, c: SegmentChanged) -> bool:
+        """Forget a customer's changes. Her leaving is counted without her, once."""
+        db.execute("DELETE FROM changes WHERE user_id = ?", (c.user_id,))
+        digest = hashlib.sha256(c.change_id.encode()).hexdigest()
+        if not db.execute("INSERT OR IGNORE INTO erasures VALUES (?)", (digest,)).rowcount:
+            return False
+        if c.from_segment is not None:
+            self._flow(db, c)
+        return True
+
+    def _flow(self, db: sqlite3.Connection, c: SegmentChanged) -> None:
+        at = parse_rfc3339(c.decided_at) // 1_000_000 // BUCKET * BUCKET
+        flow = (at, c.from_segment or "", c.to_segment or "", c.cause)
+        db.execute("INSERT INTO flows VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1", flow)
 
     def _insert(self, db: sqlite3.Connection, seen: Seen) -> bool:
         c = seen.change
@@ -147,9 +174,7 @@ class Journal:
         done = db.execute("INSERT OR IGNORE INTO changes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         if not done.rowcount:
             return False
-        at = parse_rfc3339(c.decided_at) // 1_000_000 // BUCKET * BUCKET
-        flow = (at, c.from_segment or "", c.to_segment, c.cause)
-        db.execute("INSERT INTO flows VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1", flow)
+        self._flow(db, c)
         return True
 
     def _prune(self, db: sqlite3.Connection) -> None:
@@ -201,7 +226,7 @@ class Journal:
         """The flows decided from a moment on (seconds since 1970), in order of time."""
         query = 'SELECT at, "from", "to", cause, n FROM flows WHERE at >= ? ORDER BY at'
         rows = self._connection().execute(query, (after // BUCKET * BUCKET,))
-        return [Flow(at, source or None, to, cause, n) for at, source, to, cause, n in rows]
+        return [Flow(at, source or None, to or None, cause, n) for at, source, to, cause, n in rows]
 
     def alerts(self, limit: int) -> list[DriftAlert]:
         """The latest drift alerts, the latest first."""

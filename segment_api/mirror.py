@@ -118,6 +118,9 @@ class Mirror(Watcher):
                 pipe.hmget(key, _FIELDS)
             found = pipe.execute()
         start = len(self._prefix.encode())
+        gone = [key[start:].decode() for key, (segment, _) in zip(keys, found, strict=True) if segment is None]
+        if gone:
+            index.drop(gone)
         rows = [
             Row(key[start:].decode(), segment.decode(), msgspec.json.decode(features))
             for key, (segment, features) in zip(keys, found, strict=True)

@@ -22,7 +22,7 @@ class ProblemDocument(BaseModel):
     type: str = Field("about:blank", description="Kind of problem.")
     title: str = Field(examples=["Not Found"])
     status: int = Field(examples=[404])
-    detail: str = Field(examples=["Customer '9' is not known here."])
+    detail: str = Field(examples=["This customer is not known here."])
 
 
 class Problem(Exception):

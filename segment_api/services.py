@@ -79,7 +79,7 @@ class Services:
         """Where a customer is. Raises Problem where she is not known."""
         fields: Any = await self.redis.hgetall(user_key(self.settings.prefix, user_id))  # type: ignore[misc]
         if not fields:
-            raise unknown(user_id)
+            raise unknown()
         return from_fields(user_id, fields)
 
     async def memberships(self, user_ids: list[str]) -> list[Membership | None]:
@@ -91,6 +91,8 @@ class Services:
         return [from_fields(i, fields) if fields else None for i, fields in zip(user_ids, found, strict=True)]
 
 
-def unknown(user_id: str) -> Problem:
-    """A customer nobody has heard of."""
-    return Problem(404, "Not Found", f"Customer {user_id!r} is not known here: no event of hers has been seen yet.")
+def unknown() -> Problem:
+    """A customer nobody has heard of. The text does not name her: callers write such texts into their logs."""
+    return Problem(
+        404, "Not Found", "This customer is not known here: no event of hers has been seen, or she was erased."
+    )

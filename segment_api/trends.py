@@ -37,7 +37,8 @@ def trend(now: int, sizes: Mapping[str, int], flows: Iterable[Flow], window: str
     for flow in flows:
         at = min(flow.at // step * step + step, end)
         bucket = net.setdefault(at, Counter())
-        bucket[flow.to_segment] += flow.customers
+        if flow.to_segment is not None:
+            bucket[flow.to_segment] += flow.customers
         if flow.from_segment is not None:
             bucket[flow.from_segment] -= flow.customers
     present = Counter(dict(sizes))
@@ -59,10 +60,10 @@ class Migration(NamedTuple):
 
 
 def migrations(flows: Iterable[Flow], since: int, causes: Iterable[str] = ()) -> list[Migration]:
-    """Flows added up since a moment (seconds), the largest first; all causes, or some."""
+    """Flows added up since a moment (seconds), the largest first; all causes, or some. The erased went nowhere."""
     wanted = set(causes)
     sums: Counter[tuple[str | None, str, str]] = Counter()
     for flow in flows:
-        if flow.at >= since and (not wanted or flow.cause in wanted):
+        if flow.to_segment is not None and flow.at >= since and (not wanted or flow.cause in wanted):
             sums[flow.from_segment, flow.to_segment, flow.cause] += flow.customers
     return [Migration(*key, count) for key, count in sums.most_common()]

@@ -10,6 +10,7 @@ import typer
 
 from schemas.settings import Settings
 from segstream import (
+    audit_commands,
     configuration,
     deadletter_commands,
     destination_commands,
@@ -33,6 +34,7 @@ app.add_typer(model_commands.app, name="models")
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(user_commands.app, name="users")
 app.add_typer(token_commands.app, name="tokens")
+app.add_typer(audit_commands.app, name="audit")
 app.add_typer(deadletter_commands.app, name="deadletters")
 app.add_typer(deadletter_commands.app, name="dlq", hidden=True)
 app.add_typer(destination_commands.app, name="destinations")
@@ -142,7 +144,9 @@ def verify(
             )
             out.print(
                 f"{verdict} {parity.customers} customers, {parity.feature_mismatches} feature mismatches, "
-                f"{parity.segment_mismatches} segment mismatches, {parity.held} held by the hysteresis (model {parity.model_id})"
+                f"{parity.segment_mismatches} segment mismatches, {parity.held} held by the hysteresis"
+                + (f", {parity.erased} erased here and still in the warehouse" if parity.erased else "")
+                + f" (model {parity.model_id})"
             )
             for difference in parity.differences:
                 out.print(f"  {difference}", highlight=False)

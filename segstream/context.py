@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,18 @@ def registry(settings: Settings) -> Registry:
     from schemas.registry import Registry
 
     return Registry(redis_client(settings), settings.prefix)
+
+
+def audit_key(settings: Settings) -> bytes:
+    """The secret under which customers are hashed in the audit topic: the setting, or the key file, which is made on first use."""
+    if settings.audit_key is not None:
+        return settings.audit_key.get_secret_value().encode()
+    path = settings.home / "keys" / "audit.key"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    return path.read_text().strip().encode()
 
 
 def signer(settings: Settings) -> Signer:

@@ -62,13 +62,18 @@ def redrive(
     ] = "",
     attempts: Annotated[int, typer.Option(min=1, help="Leave those that came back so often.")] = 3,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit topic.")] = "",
     json: Json = False,
 ) -> None:
-    """Send the dead letters to their source again; each once, however often this is run."""
+    """Send the dead letters to their source again; each once, however often this is run. Those of erased customers are ignored there."""
     with outcome(json) as result:
+        from segstream import audit
         from segstream.redrive import redrive as run
 
-        done = run(Settings(), _sources(topic), only=only, most=attempts, dry_run=dry_run)
+        settings, sources = Settings(), _sources(topic)
+        if not dry_run:
+            audit.note(settings, "redrive", f"{','.join(sources)}{only and ':'}{only}", reason)
+        done = run(settings, sources, only=only, most=attempts, dry_run=dry_run)
         result.document = done.document()
         if not json:
             said = "would be sent again" if dry_run else "sent again"

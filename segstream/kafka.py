@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from schemas import connections, granted, offsets, topics
@@ -18,6 +18,7 @@ from segstream.outcome import No
 from stream_app import logends
 
 TIMEOUT: Final = 5.0
+LAG: Final = "max.compaction.lag.ms"
 _SOON: Final = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -66,8 +67,30 @@ def create(settings: Settings) -> list[dict[str, Any]]:
         for future in pending.values():
             future.result()
         _wait_for({topic.name for topic in missing}, settings)
+    for topic in topics.ALL:
+        if topic.name in there and topic.compacted and _keeps_too_long(client, topic):
+            entries = [
+                ConfigEntry(name, topic.config()[name], incremental_operation=AlterConfigOpType.SET)
+                for name in (LAG, "delete.retention.ms")
+            ]
+            resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name, incremental_configs=entries)
+            for future in client.incremental_alter_configs([resource]).values():
+                future.result()
     made = {topic.name for topic in missing}
     return [{**row, "created": row["name"] in made} for row in check(settings)]
+
+
+def _config(client: AdminClient, topic: Topic) -> dict[str, str]:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
+    found = client.describe_configs([resource])[resource].result()
+    return {name: entry.value for name, entry in found.items()}
+
+
+def _keeps_too_long(client: AdminClient, topic: Topic) -> bool:
+    """Whether a compacted topic may keep replaced records, erased ones too, for longer than it should. A broker that knows no such
+    setting is left alone."""
+    found = _config(client, topic).get(LAG)
+    return found is not None and int(found) > int(topic.config()[LAG])
 
 
 def _wait_for(names: set[str], settings: Settings) -> None:
@@ -83,10 +106,8 @@ def check(settings: Settings) -> list[dict[str, Any]]:
     client = admin(settings)
     counts = {name: len(topic.partitions) for name, topic in client.list_topics(timeout=TIMEOUT).topics.items()}
     there = [topic for topic in topics.ALL if topic.name in counts]
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in there]
-    policies = {}
-    for resource, future in client.describe_configs(resources).items() if resources else ():
-        policies[resource.name] = future.result()["cleanup.policy"].value
+    configs = {topic.name: _config(client, topic) for topic in there}
+    policies = {name: config["cleanup.policy"] for name, config in configs.items()}
     rows = []
     for topic in topics.ALL:
         wrong = ""
@@ -96,6 +117,8 @@ def check(settings: Settings) -> list[dict[str, Any]]:
             wrong = f"has {counts[topic.name]} partitions, SEGSTREAM_PARTITIONS asks for {wanted(settings, topic)}"
         elif policies[topic.name] != topic.config()["cleanup.policy"]:
             wrong = f"cleanup.policy is {policies[topic.name]}, must be {topic.config()['cleanup.policy']}"
+        elif topic.compacted and int(configs[topic.name].get(LAG) or 0) > int(topic.config()[LAG]):
+            wrong = f"{LAG} is {configs[topic.name][LAG]}: erased data may stay; `segstream topics create` sets it"
         rows.append(
             {"name": topic.name, "partitions": counts.get(topic.name), "purpose": topic.purpose, "problem": wrong}
         )
@@ -134,6 +157,33 @@ def consumer(settings: Settings, group: str) -> Consumer:
     return logends.reader(settings, group)
 
 
+def deliver(settings: Settings, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+    """Send one record and wait for it: its partition and offset. Raises KafkaUnreachable."""
+    places: list[Any] = []
+    client = producer(settings)
+    client.produce(topic, value, key, on_delivery=lambda error, message: places.append(error or message))
+    if client.flush(30) or not places or isinstance(places[0], KafkaError):
+        raise KafkaUnreachable(f"Kafka did not take the record for {topic} ({places[:1]}); run it again")
+    return places[0].partition(), places[0].offset()
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where a customer's records lie.
+
+    >>> partition_of(b"4711", 1)
+    0
+    """
+    from aiokafka.partitioner import murmur2
+
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+def of_key(settings: Settings, name: str, key: bytes) -> Iterator[Message]:
+    """The records of one key in a topic keyed by customer, oldest first; only her partition is read."""
+    partition = partition_of(key, require(settings, name)[name])
+    return (message for message in read(settings, name, only=partition) if message.key() == key)
+
+
 def _is_soon(error: BaseException) -> bool:
     return isinstance(error, KafkaException) and error.args[0].code() in _SOON
 
@@ -156,12 +206,13 @@ def commit(client: Consumer, parts: list[TopicPartition]) -> None:
     client.commit(offsets=parts, asynchronous=False)
 
 
-def read(settings: Settings, name: str, group: str | None = None) -> Iterator[Message]:
-    """Every record from the start (or from where `group` has committed) to the present end of a topic."""
+def read(settings: Settings, name: str, group: str | None = None, only: int | None = None) -> Iterator[Message]:
+    """Every record from the start (or from where `group` has committed) to the present end of a topic, or of one partition of it."""
     counts = require(settings, name)
     client = consumer(settings, group or "segstream-reader")
     try:
-        parts = [TopicPartition(name, p) for p in range(counts[name])]
+        numbers = range(counts[name]) if only is None else [only]
+        parts = [TopicPartition(name, p) for p in numbers]
         done = {p.partition: p.offset for p in committed(client, parts)} if group else {}
         left: dict[int, int] = {}
         start = []

@@ -9,6 +9,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from schemas.audit import Action
 from schemas.newcomer import Newcomers
 from schemas.settings import Settings
 from schemas.times import rfc3339
@@ -35,6 +36,16 @@ def announce(settings: Settings, action: str, model_id: str, reason: str = "") -
             err.print("Kafka did not take the model event; the model itself is published.")
     except (kafka.KafkaUnreachable, No) as error:
         err.print(f"No model event was sent ({error}); the model itself is published.", soft_wrap=True)
+
+
+def _audit(settings: Settings, action: Action, model_id: str, reason: str) -> None:
+    """Write a switch down. A bad model must be left also while Kafka is away: then that is said, and the models' own log has it."""
+    from segstream import audit, kafka
+
+    try:
+        audit.note(settings, action, model_id, reason)
+    except (kafka.KafkaUnreachable, No) as error:
+        err.print(f"Nothing was written into the audit topic ({error}).", soft_wrap=True)
 
 
 @app.command("list")
@@ -134,6 +145,7 @@ def activate(model_id: str, reason: Reason = "", json: Json = False) -> None:
     with outcome(json) as result:
         settings = Settings()
         _load(settings, model_id)
+        _audit(settings, "activate", model_id, reason)
         at = context.now_micros()
         before = context.registry(settings).activate(model_id, at=at, by=context.who(), reason=reason)
         announce(settings, "activated", model_id, reason)
@@ -148,6 +160,7 @@ def rollback(reason: Reason = "", json: Json = False) -> None:
     with outcome(json) as result:
         settings = Settings()
         before = context.registry(settings).active()
+        _audit(settings, "rollback", before or "", reason)
         model_id = context.registry(settings).rollback(at=context.now_micros(), by=context.who(), reason=reason)
         announce(settings, "rolled-back", model_id, reason)
         result.document = {"model_id": model_id, "before": before}

@@ -9,6 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -17,6 +18,7 @@ from faust.types import TP
 from schemas import changes as outgoing
 from schemas import connections, topics
 from schemas.changes import ModelEvent
+from schemas.erasure import is_signed
 from schemas.model import Model
 from schemas.settings import Settings
 from schemas.signing import Keyring
@@ -25,6 +27,7 @@ from schemas.watch import ModelWatch
 from stream_app import assembly, pulse, recovery
 from stream_app.customers import AT_HAND, Customers
 from stream_app.drift import DriftMonitor
+from stream_app.expiry import Expiry
 from stream_app.fastlane import fetching, versions
 from stream_app.fastlane.batches import Record
 from stream_app.fastlane.lease import Lease, LeaseLost
@@ -88,6 +91,8 @@ class Worker:
         self.sweep = Sweep(
             self.outbox, self.metrics, clock, lambda: self.model, self.customers, lambda: self.store.owned
         )
+        self._trusts = partial(is_signed, keys=keys)
+        self.expiry = Expiry(self.outbox, clock, self.customers, lambda: self.store.owned)
         self.projection = Projection(
             connections.redis_async(settings),
             settings.prefix,
@@ -139,7 +144,7 @@ class Worker:
         self.outbox.start()
         self.watch.start()
         self.watchdog.start()
-        for run in (self.sweep.run(), self.projection.run(), pulse.run(self.metrics.loop_held)):
+        for run in (self.sweep.run(), self.expiry.run(), self.projection.run(), pulse.run(self.metrics.loop_held)):
             self._guarded(run)
         self._guarded(self._settle_in())
 
@@ -225,7 +230,7 @@ class Worker:
         self._check_continuity(consumer, message)
         source = Position(_SLOTS[tp.topic], tp.topic, partition, -1)
         now = self.clock()
-        work = fold(message.value, source, self._customers[partition], self.model, rfc3339(now))
+        work = fold(message.value, source, self._customers[partition], self.model, rfc3339(now), self._trusts)
         if work.fence >= consumer.highwater(tp):
             raise Recreated(
                 f"{tp.topic}-{partition} ends at {consumer.highwater(tp)}, offset {work.fence} was applied: {RECREATED}"
@@ -266,12 +271,16 @@ class Worker:
             if work.events:
                 self.metrics.events.inc(work.events)
                 self.metrics.repeated.inc(work.repeated)
+                self.metrics.ignored.inc(work.ignored)
                 self.metrics.latency.observe(max(0, now_ms - work.produced_at) / 1000)
             for change in work.changes:
                 self.metrics.changes.labels(change.cause).inc()
             for letter in work.dead_letters:
                 self.metrics.dead_letters.labels(letter.error).inc()
             letters.update(letter.error for letter in work.dead_letters)
+        if erased := sum(piece.work.erased for piece in group.pieces):
+            self.metrics.erased.inc(erased)
+            _log.info("customers erased", customers=erased)
         if letters:  # the reasons may quote what a customer sent: they are with the letters, not in the log
             first = next(letter for piece in group.pieces for letter in piece.work.dead_letters)
             _log.warning("dead letters", errors=dict(letters), first=str(first.source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from schemas.customer import Customer, from_bytes, to_bytes
@@ -23,10 +24,11 @@ class Customers:
     def __init__(self, store: Store, at_hand: int = AT_HAND) -> None:
         self._store = store
         self._at_hand = at_hand
-        self._leaving: dict[bytes, bytes] = {}
+        self._leaving: dict[bytes, bytes | None] = {}
         self._live: dict[bytes, Customer] = {}
         """As they are now; of these, `_opened` may differ from what is stored or leaving."""
-        self._opened: dict[bytes, Customer] = {}
+        self._opened: dict[bytes, Customer | None] = {}
+        """None: she is to be deleted."""
 
     def look(self, key: bytes) -> Customer | None:
         """The customer as she is now, None where nothing is known of her; to be changed only once she is opened.
@@ -34,17 +36,26 @@ class Customers:
         Raises schemas.customer.UnreadableState where her record cannot be read.
         """
         customer = self._live.get(key)
-        if customer is None and (data := self._leaving.get(key) or self._store.get(key)) is not None:
-            customer = from_bytes(data)
+        if customer is None and key not in self._opened:
+            data = self._leaving[key] if key in self._leaving else self._store.get(key)
+            if data is not None:
+                customer = from_bytes(data)
         return customer
 
     def open(self, key: bytes, customer: Customer) -> None:
         """Let a customer be changed: one that was looked at, or a new one."""
         self._live[key] = self._opened[key] = customer
 
-    def close(self) -> dict[bytes, bytes]:
-        """Encode everything open: the records to be sent. Until they are stored they are kept beside the store."""
-        self._leaving = {key: to_bytes(customer) for key, customer in self._opened.items()}
+    def drop(self, key: bytes) -> None:
+        """Let nothing be left of a customer."""
+        self._live.pop(key, None)
+        self._opened[key] = None
+
+    def close(self) -> dict[bytes, bytes | None]:
+        """Encode everything open: the records to be sent, None for those to be deleted. Until they are stored they are kept beside the store."""
+        self._leaving = {
+            key: None if customer is None else to_bytes(customer) for key, customer in self._opened.items()
+        }
         self._opened.clear()
         if len(self._live) > self._at_hand:
             self._live.clear()
@@ -60,6 +71,12 @@ class Customers:
         """The keys of all customers, those not stored yet too."""
         new = [key for key in {**self._leaving, **self._opened} if self._store.get(key) is None]
         return [*self._store.keys(), *new]
+
+    def markers(self, keys: Iterable[bytes], ended: Callable[[bytes], bool]) -> list[bytes]:
+        """Those of the keys whose stored record has `ended`, and who are not being worked on."""
+        get = self._store.get
+        busy = self._leaving.keys() | self._opened.keys()
+        return [key for key in keys if key not in busy and (data := get(key)) is not None and ended(data)]
 
     def __len__(self) -> int:
         return len(self._store)

@@ -20,6 +20,10 @@ class Metrics:
         self.repeated = Counter("segstream_events_repeated", "Events below the fence: applied before.", registry=r)
         self.changes = Counter("segstream_changes", "Segment changes sent.", ["cause"], registry=r)
         self.dead_letters = Counter("segstream_dead_letters", "Messages that could not be used.", ["error"], registry=r)
+        self.erased = Counter("segstream_customers_erased", "Customers erased.", registry=r)
+        self.ignored = Counter(
+            "segstream_events_ignored", "Events of erased customers, for which nothing was done.", registry=r
+        )
         self.latency = Histogram(
             "segstream_event_to_change_seconds",
             "From a record's production to the acknowledgement of what it caused, last record of each chunk.",

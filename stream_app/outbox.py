@@ -38,8 +38,8 @@ class Group:
     """Pieces that are stored together, and the customers as they are when all of them are applied."""
 
     pieces: list[Piece]
-    snapshots: dict[int, dict[bytes, bytes]]
-    """Partition -> key -> changelog record."""
+    snapshots: dict[int, dict[bytes, bytes | None]]
+    """Partition -> key -> changelog record; None deletes."""
 
 
 class Outbox:
@@ -152,8 +152,11 @@ class Outbox:
             work = piece.work
             if work.changes:
                 records = [Record(*encoded(change, now)) for change in work.changes]
-                for topic in (topics.CHANGES, topics.STATE):
-                    out.setdefault(topic.name, {}).setdefault(work.partition, []).extend(records)
+                out.setdefault(topics.CHANGES.name, {}).setdefault(work.partition, []).extend(records)
+                if work.erased:
+                    changed = zip(records, work.changes, strict=True)
+                    records = [Record(r.key, None) if change.to_segment is None else r for r, change in changed]
+                out.setdefault(topics.STATE.name, {}).setdefault(work.partition, []).extend(records)
             for letter in work.dead_letters:
                 topic_name = topics.dead_letter_topic(letter.source.topic)
                 record = Record(letter.key, letter.payload(), letter.headers(self._group))

@@ -19,7 +19,7 @@ import structlog
 
 from schemas.customer import Customer
 from schemas.features import raw
-from schemas.membership import FIELDS, Membership, sizes_key, to_values, touched_key, user_key
+from schemas.membership import FIELDS, Membership, erased_key, sizes_key, to_values, touched_key, user_key
 from schemas.model import Model
 from schemas.times import rfc3339
 from stream_app.customers import Customers
@@ -33,7 +33,8 @@ LOOK_EVERY: Final = 1.0
 """Seconds between looks whether Redis has lost what was written."""
 
 _PROJECT: Final = """
--- KEYS: sizes hash, stream of who was written   ARGV: prefix of the user hashes, names of the fields, rows: {user id, value, ...} (both msgpack)
+-- KEYS: sizes hash, stream of who was written, prefix of erasures
+-- ARGV: prefix of the user hashes, names of the fields, rows: {user id, value, ...} (both msgpack)
 local names, written = cmsgpack.unpack(ARGV[2]), {}
 local place = {}
 for i, name in ipairs(names) do place[name] = i + 1 end
@@ -42,6 +43,10 @@ for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do
   local at = redis.call('HMGET', key, 'sequence', 'revision', 'segment', 'likely_segment', 'left')
   local sequence, revision = tonumber(row[place.sequence]), tonumber(row[place.revision])
   local s, r = tonumber(at[1] or -1), tonumber(at[2] or -1)
+  if not at[1] then -- nobody, or someone who was erased: what was known of her before must not come back
+    local erased = redis.call('HMGET', KEYS[3] .. redis.sha1hex(row[1]), 'sequence', 'revision')
+    s, r = tonumber(erased[1] or -1), tonumber(erased[2] or -1)
+  end
   if s < sequence or (s == sequence and r < revision) then
     local fields, gone = {}, {}
     for i, name in ipairs(names) do
@@ -65,6 +70,31 @@ end
 if #written > 0 then redis.call('XADD', KEYS[2], 'MAXLEN', '~', '5000', '*', 'ids', cmsgpack.pack(written)) end
 return #written
 """
+
+_FORGET: Final = """
+-- KEYS: sizes hash, stream of who was written, prefix of erasures
+-- ARGV: prefix of the user hashes, seconds to remember an erasure, rows: {user id, sequence, revision} (msgpack)
+local written = {}
+for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do
+  local key, erased = ARGV[1] .. row[1], KEYS[3] .. redis.sha1hex(row[1])
+  local at = redis.call('HMGET', key, 'sequence', 'revision', 'segment')
+  local s, r = tonumber(at[1] or -1), tonumber(at[2] or -1)
+  if s < row[2] or (s == row[2] and r <= row[3]) then
+    if at[3] then
+      redis.call('HINCRBY', KEYS[1], at[3], -1)
+      redis.call('DEL', key)
+      written[#written + 1] = row[1]
+    end
+    redis.call('HSET', erased, 'sequence', row[2], 'revision', row[3])
+    redis.call('EXPIRE', erased, ARGV[2])
+  end
+end
+if #written > 0 then redis.call('XADD', KEYS[2], 'MAXLEN', '~', '5000', '*', 'ids', cmsgpack.pack(written)) end
+return #written
+"""
+
+GUARD: Final = 86_400
+"""Seconds in which Redis takes no older row of someone who was erased: far longer than a former owner may still be writing."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _log: Final = structlog.get_logger(__name__)
@@ -95,6 +125,7 @@ class Projection:
         self._model = model
         self._is_busy = is_busy
         self._script = client.register_script(_PROJECT)
+        self._forget = client.register_script(_FORGET)
         self._names = _encode(FIELDS)
         self._dirty: dict[int, dict[bytes, None]] = {}
         self._backlog: dict[int, list[bytes]] = {}
@@ -208,17 +239,21 @@ class Projection:
         if customers is None or model is None:
             return
         projected_at = rfc3339(self._clock())
-        rows = []
+        rows: list[list[str]] = []
+        erased: list[tuple[str, int, int]] = []
         for key in keys:
             customer = customers.look(key)
             if customer is not None and customer.segment is not None:
                 row = membership(key.decode(), customer, model, projected_at)
                 rows.append([row.user_id, *to_values(row)])
+            elif customer is not None and customer.is_erased:
+                erased.append((key.decode(), customer.sequence, customer.revision))
+        prefix = user_key(self._prefix, "")
+        names = [sizes_key(self._prefix), touched_key(self._prefix), erased_key(self._prefix, "")]
+        if erased:
+            await self._forget(keys=names, args=[prefix, GUARD, _encode(erased)])
         if rows:
-            prefix = user_key(self._prefix, "")
-            await self._script(
-                keys=[sizes_key(self._prefix), touched_key(self._prefix)], args=[prefix, self._names, _encode(rows)]
-            )
+            await self._script(keys=names, args=[prefix, self._names, _encode(rows)])
             self._metrics.projected.inc(len(rows))
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from schemas import changes as outgoing
 from schemas.changes import SegmentChanged
 from schemas.customer import Customer
-from schemas.events import InvalidEvent, decode
+from schemas.events import DELETED, InvalidEvent, UserDeleted, decode
 from schemas.model import Model
 from schemas.profile import KEPT, Effect
 from stream_app.customers import Customers
 from stream_app.deadletters import DeadLetter
+from stream_app.erasure import begin_again, erase, is_new
 from stream_app.segmenter import Position, rescore, step
 
 
@@ -30,6 +31,10 @@ class SourceRecord(Protocol):
     def timestamp(self) -> int: ...
 
 
+class Unsigned(ValueError):
+    """An order to erase a customer that no trusted key has signed."""
+
+
 class TooLate(ValueError):
     """An event about an order that is not remembered any more: it may have been counted, or not."""
 
@@ -42,6 +47,10 @@ class Work:
     events: int = 0
     repeated: int = 0
     """Events below the fence: applied before."""
+    ignored: int = 0
+    """Events of erased customers."""
+    erased: int = 0
+    """Customers erased."""
     fence: int = -1
     """The highest offset that one of those customers remembers of this source."""
     rescored: int = 0
@@ -56,10 +65,23 @@ class Work:
     """When the last record was produced, milliseconds since 1970."""
 
 
+def _nobody(order: UserDeleted) -> bool:
+    return False
+
+
+_DELETED: Final = DELETED.encode()
+
+
 def fold(
-    records: Sequence[SourceRecord], source: Position, customers: Customers, model: Model | None, decided_at: str
+    records: Sequence[SourceRecord],
+    source: Position,
+    customers: Customers,
+    model: Model | None,
+    decided_at: str,
+    trusts: Callable[[UserDeleted], bool] = _nobody,
 ) -> Work:
-    """Fold a chunk's records, in order, into the partition's customers (in place). `source.offset` is not used.
+    """Fold a chunk's records, in order, into the partition's customers (in place). `source.offset` is not used; `trusts` says whose
+    orders to erase a customer are followed.
 
     Raises schemas.customer.UnreadableState where a customer's record cannot be read.
     """
@@ -74,16 +96,32 @@ def fold(
             work.repeated += 1
             work.fence = max(work.fence, customer.applied[slot])
             continue
+        if (
+            customer is not None
+            and customer.erased is not None
+            and customer.erased.covers(record.timestamp)
+            and _DELETED not in (record.value or b"")
+        ):
+            work.ignored += 1  # not even read: were it broken, it would be kept among the dead letters
+            continue
         position = Position(slot, topic, partition, offset)
         try:
             if key is None:
                 raise InvalidEvent("the record has no key; expected the user id")
             event = decode(key, record.value)
-        except InvalidEvent as error:
+            if event.__class__ is UserDeleted:
+                _erase(customer, event, position, record, customers, work, trusts, decided_at, model)
+                continue
+        except (InvalidEvent, Unsigned) as error:
             work.dead_letters.append(DeadLetter.of(record, position, error))
             continue
         if customer is None:
             customer = Customer()
+        elif customer.erased is not None:
+            if customer.erased.covers(record.timestamp):
+                work.ignored += 1
+                continue
+            begin_again(customer)
         customers.open(key, customer)
         try:
             done = step(customer, event, position, model, decided_at)
@@ -104,6 +142,28 @@ def fold(
     return work
 
 
+def _erase(
+    customer: Customer | None,
+    order: UserDeleted,
+    position: Position,
+    record: SourceRecord,
+    customers: Customers,
+    work: Work,
+    trusts: Callable[[UserDeleted], bool],
+    decided_at: str,
+    model: Model | None,
+) -> None:
+    if not trusts(order):
+        raise Unsigned(f"{DELETED} is not signed by a key that is trusted here: `segstream users erase` signs it")
+    if not is_new(customer, order, record.timestamp):
+        work.repeated += 1
+        return
+    customer = customer or Customer()
+    customers.open(order.user_id.encode(), customer)
+    work.changes.append(erase(customer, order, position, decided_at, model))
+    work.erased += 1
+
+
 def _recover(customer: Customer, position: Position) -> None:
     """Whatever a fault left half done: the sums follow from the orders again, and the event is not tried a second time."""
     customer.profile.rebuild()
@@ -116,7 +176,7 @@ def migrate(keys: Sequence[bytes], partition: int, customers: Customers, model: 
     work = Work(partition=partition)
     for key in keys:
         customer = customers.look(key)
-        if customer is None or customer.model_id == model.id:
+        if customer is None or customer.model_id == model.id or customer.is_erased:
             continue
         customers.open(key, customer)
         work.rescored += 1
@@ -124,6 +184,13 @@ def migrate(keys: Sequence[bytes], partition: int, customers: Customers, model: 
         if change is not None:
             work.changes.append(change)
     return work
+
+
+def forget(keys: Sequence[bytes], partition: int, customers: Customers) -> Work:
+    """Let go of markers whose time is over."""
+    for key in keys:
+        customers.drop(key)
+    return Work(partition=partition)
 
 
 def encoded(change: SegmentChanged, at: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:

@@ -24,16 +24,20 @@ from confluent_kafka.admin import AdminClient
 from schemas import topics
 from schemas.changes import SegmentChanged
 from schemas.customer import Customer
-from schemas.events import InvalidEvent, decode
+from schemas.erasure import is_signed
+from schemas.events import DELETED, InvalidEvent, UserDeleted, decode
 from schemas.membership import Membership, from_fields, user_key
 from schemas.model import Model
 from schemas.newcomer import Newcomers
 from schemas.registry import Registry
 from schemas.settings import Settings
+from schemas.signing import Keyring
 from segstream import kafka, verify
 from stream_app.segmenter import Position, step
 from tests.schemas.models import SIGNER, model, sealed
 from tests.waiting import wait_for
+
+TRUSTED = Keyring([SIGNER.public])
 
 
 def order(user: int, number: int, **more: Any) -> tuple[str, bytes, bytes]:
@@ -247,15 +251,23 @@ class Installation:
         fields = redis.Redis.from_url(self.redis).hgetall(user_key(self.settings.prefix, user_id))
         return from_fields(user_id, fields) if fields else None  # type: ignore[arg-type]
 
+    def erased(self) -> set[str]:
+        """The customers whose erasure was ordered; all that is known of them beforehand is that nothing will be left."""
+        orders = (decode(key, value) for *_, key, value in self.produced if value.find(DELETED.encode()) >= 0)
+        return {one.user_id for one in orders if isinstance(one, UserDeleted) and is_signed(one, TRUSTED)}
+
     def oracle(self, one: Model) -> tuple[dict[str, Customer], list[SegmentChanged]]:
-        """The same input folded by one plain loop, partition by partition, in the order of the offsets."""
+        """The same input, the erased left out, folded by one plain loop, partition by partition, in the order of the offsets."""
         customers: dict[str, Customer] = {}
         changes: list[SegmentChanged] = []
         slots = {topic.name: slot for slot, topic in enumerate(topics.INPUTS)}
+        erased = self.erased()
         for topic, partition, offset, key, value in sorted(self.produced, key=lambda row: row[:3]):
             try:
                 event = decode(key, value)
             except InvalidEvent:
+                continue
+            if isinstance(event, UserDeleted) or event.user_id in erased:
                 continue
             customer = customers.setdefault(event.user_id, Customer())
             changes += step(customer, event, Position(slots[topic], topic, partition, offset), one, "").changes
@@ -264,8 +276,9 @@ class Installation:
     def assert_exact(self, one: Model) -> None:
         """State and changes equal the oracle's: nothing lost, nothing twice but under the same id with the same content."""
         expected, expected_changes = self.oracle(one)
-        state = self.state()
-        assert state.keys() == expected.keys()
+        state, erased = self.state(), self.erased()
+        assert {user_id for user_id, customer in state.items() if customer.is_erased} == erased
+        assert state.keys() - erased == expected.keys()
         for user_id, wanted in expected.items():
             found = state[user_id]
             assert found.profile == wanted.profile, user_id
@@ -277,6 +290,8 @@ class Installation:
             assert found.applied == wanted.applied, user_id
         by_id: dict[str, SegmentChanged] = {}
         for change in self.changes():
+            if change.user_id in erased:
+                continue
             plain = msgspec.structs.replace(change, decided_at="")
             assert by_id.setdefault(change.change_id, plain) == plain, "a repeated change must repeat its content"
         assert by_id == {change.change_id: change for change in expected_changes}

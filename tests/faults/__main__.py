@@ -21,17 +21,36 @@ from confluent_kafka import KafkaException
 
 from sandbox.kafka import Kafka
 from sandbox.redis import Redis
+from schemas.settings import Settings
 from segstream.outcome import No
+from tests.faults.cluster import Cluster
 from tests.faults.crew import Crew
-from tests.faults.judgement import judge
+from tests.faults.judgement import judge, unprojected
 from tests.faults.report import Run, table, write
 from tests.faults.scenarios import FAULTS, PATIENCE, Fault, Stage, run_load
+from tests.faults.troubles import TROUBLES
 from tests.faults.watcher import Watcher
 from tests.installation import Installation, order, orders
 
 OUT: Final = Path("build")
 CATCH_UP: Final = 900.0
 """Seconds after the load in which the workers must have acknowledged everything, however slow the machine."""
+
+
+PROJECTED: Final = 60.0
+"""Seconds after that in which Redis must show it."""
+ALL: Final = (*FAULTS, *TROUBLES)
+
+
+class Replicated(Installation):
+    """An installation whose topics have several copies."""
+
+    copies = 1
+
+    @property
+    def settings(self) -> Settings:
+        """With the number of copies."""
+        return super().settings.model_copy(update={"replication": self.copies})
 
 
 @contextmanager
@@ -62,14 +81,20 @@ def caught_up(shop: Installation) -> None:
 def run(fault: Fault, directory: Path) -> Run:
     """One run on servers of its own."""
     begun = time.monotonic()
-    broker, redis = Kafka(directory / "kafka"), Redis(directory / "redis")
-    shop = Installation(directory / "home", broker.bootstrap, redis.url)
-    crew = Crew(shop)
+    redis = Redis(directory / "redis")
+    broker = None if fault.needs_cluster else Kafka(directory / "kafka")
+    cluster = Cluster(directory, fault.brokers) if fault.needs_cluster else None
+    servers = broker or cluster
+    assert servers is not None
+    shop = Replicated(directory / "home", servers.bootstrap, redis.url)
+    shop.copies = cluster.copies if cluster is not None else 1
+    doors = {place: {"SEGSTREAM_KAFKA": cluster.doors} for place in fault.behind_door} if cluster is not None else {}
+    crew = Crew(shop, doors)
     watcher = None
-    stage = Stage(crew, broker)
+    stage = Stage(crew, broker, redis, cluster)
     problem, judged = "", None
     try:
-        broker.start()
+        servers.start()
         redis.start()
         model = shop.prepare()
         watcher = Watcher(shop.settings).start()
@@ -77,20 +102,22 @@ def run(fault: Fault, directory: Path) -> Run:
             worker.wait_ready(PATIENCE)
         least = fault.rate * fault.seconds
         more = (order(random.Random(-n).randrange(fault.customers), n) for n in itertools.count(least))
-        messages = itertools.chain(orders(least, fault.customers), more)
+        messages = fault.mixed(itertools.chain(orders(least, fault.customers), more))
         try:
             run_load(stage, messages, lambda load: shop.produce(load, fault.rate), fault)
             caught_up(shop)
         except (AssertionError, No, pytest.fail.Exception) as error:
             problem = str(error)
         judged = judge(shop, model)
+        for difference in [*unprojected(shop, PROJECTED), *fault.check(shop)]:
+            judged.differs(difference)
     finally:
         crew.dismiss()
         if watcher is not None:
             watcher.end()
         shop.close()
         redis.stop()
-        broker.stop()
+        servers.stop()
     return Run(
         fault=fault.name,
         exact=judged.exact and not problem,
@@ -109,7 +136,7 @@ def run(fault: Fault, directory: Path) -> Run:
 
 def main() -> int:
     """Run the faults asked for; 1 when a run was not exact."""
-    names = [fault.name for fault in FAULTS]
+    names = [fault.name for fault in ALL]
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("faults", nargs="*", help=f"of {', '.join(names)}; all where none is named")
     parser.add_argument("--runs", type=int, default=1, help="runs of each")
@@ -123,7 +150,7 @@ def main() -> int:
     runs: list[Run] = []
     with kept_busy(asked.busy):
         for number in range(asked.runs):
-            for fault in FAULTS:
+            for fault in ALL:
                 if asked.faults and fault.name not in asked.faults:
                     continue
                 directory = Path(tempfile.mkdtemp(prefix="segstream-fault-"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
 from tests.installation import Installation, WorkerProcess
@@ -10,8 +12,10 @@ from tests.installation import Installation, WorkerProcess
 class Crew:
     """The workers of one run; `restarts` holds the exit code of each that ended by itself."""
 
-    def __init__(self, shop: Installation) -> None:
+    def __init__(self, shop: Installation, environments: dict[str, dict[str, str]] | None = None) -> None:
         self.shop = shop
+        self.environments = environments or {}
+        """Place -> settings of the workers there."""
         self.restarts: list[int] = []
         self._places: dict[str, WorkerProcess] = {}
         self._lock = threading.Lock()
@@ -22,7 +26,7 @@ class Crew:
     def join(self, place: str) -> WorkerProcess:
         """Start a worker at a place that is free."""
         with self._lock:
-            worker = self._places[place] = self.shop.worker()
+            worker = self._places[place] = self._start(place)
         return worker
 
     def leave(self, place: str) -> None:
@@ -37,6 +41,25 @@ class Crew:
         with self._lock:
             self._places.pop(place).kill()
 
+    def at(self, place: str) -> WorkerProcess:
+        """Who works at a place now."""
+        with self._lock:
+            return self._places[place]
+
+    def suspend(self, place: str) -> WorkerProcess:
+        """Stop a worker in the middle of whatever it does (SIGSTOP); it is given to `resume`."""
+        worker = self.at(place)
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        return worker
+
+    def resume(self, worker: WorkerProcess) -> None:
+        """Let it go on, if nobody has ended it."""
+        if worker.process.poll() is None:
+            os.kill(worker.process.pid, signal.SIGCONT)
+
+    def _start(self, place: str) -> WorkerProcess:
+        return self.shop.worker(**self.environments.get(place, {}))
+
     def dismiss(self) -> None:
         """End the supervisor; the workers stay."""
         self._dismissed.set()
@@ -49,4 +72,4 @@ class Crew:
                     code = worker.process.poll()
                     if code is not None:
                         self.restarts.append(code)
-                        self._places[place] = self.shop.worker()
+                        self._places[place] = self._start(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -39,6 +40,25 @@ class Judgement:
             self.differences.append(what)
 
 
+def unprojected(shop: Installation, patience: float) -> list[str]:
+    """Customers whom Redis does not show as the state has them, some seconds after everything was done."""
+    state = shop.state()
+    until = time.monotonic() + patience
+    while True:
+        wrong = []
+        for user_id, customer in state.items():
+            row = shop.projected(user_id)
+            if row is None or (row.sequence, row.segment, row.revision) != (
+                customer.sequence,
+                customer.segment,
+                customer.revision,
+            ):
+                wrong.append(f"redis shows customer {user_id} as {row}, the state has {customer.segment}"[:300])
+        if not wrong or time.monotonic() > until:
+            return wrong
+        time.sleep(0.5)
+
+
 def judge(shop: Installation, model: Model) -> Judgement:
     """Compare every customer and every change with the oracle's."""
     found = Judgement()
@@ -61,8 +81,15 @@ def judge(shop: Installation, model: Model) -> Judgement:
                 break
     wanted_changes = {change.change_id: change for change in expected_changes}
     seen: Counter[str] = Counter()
+    steps: dict[str, int] = {}
     for change in shop.changes():
         seen[change.change_id] += 1
+        if seen[change.change_id] == 1:
+            if change.sequence != steps.get(change.user_id, 0) + 1:
+                found.differs(
+                    f"change {change.change_id} comes after the {steps.get(change.user_id, 0)}th of its customer"
+                )
+            steps[change.user_id] = change.sequence
         plain = msgspec.structs.replace(change, decided_at="")
         if wanted_changes.get(change.change_id) != plain:
             found.differs(f"change {plain} should be {wanted_changes.get(change.change_id)}"[:500])

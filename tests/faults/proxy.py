@@ -15,6 +15,7 @@ class Proxy:
     def __init__(self, port: int, target: int) -> None:
         self._target = target
         self._pairs: list[Pair] = []
+        self._cut = False
         self._listener = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -25,8 +26,14 @@ class Proxy:
             pair.flows.clear()
         return len(chosen)
 
+    def cut(self) -> None:
+        """A partition of the network: nothing flows, on new connections neither."""
+        self._cut = True
+        self.freeze()
+
     def thaw(self) -> None:
         """Let everything flow again."""
+        self._cut = False
         for pair in self._pairs:
             pair.flows.set()
 
@@ -40,7 +47,10 @@ class Proxy:
         while True:
             try:
                 client, _ = self._listener.accept()
-                self._pairs.append(Pair(client, socket.create_connection(("127.0.0.1", self._target))))
+                pair = Pair(client, socket.create_connection(("127.0.0.1", self._target)))
+                self._pairs.append(pair)
+                if self._cut:
+                    pair.flows.clear()
             except OSError:
                 if self._listener.fileno() < 0:
                     return

@@ -69,8 +69,8 @@ def document(runs: Sequence[Run], busy: bool) -> dict[str, Any]:
 def table(runs: Sequence[Run]) -> str:
     """One line per fault, in Markdown."""
     lines = [
-        "| fault | runs | exact | longest pause of changes, s | broker away, s | duplicates | lost | wrong | restarts |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| fault | runs | exact | longest pause of changes, s | broker away, s | duplicates | lost | wrong | restarts | verdict |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for fault in dict.fromkeys(run.fault for run in runs):
         of = [run for run in runs if run.fault == fault]
@@ -80,7 +80,15 @@ def table(runs: Sequence[Run]) -> str:
         ]
         sums = [sum(getattr(run, name) for run in of) for name in ("duplicates", "lost", "wrong")]
         restarts = sum(len(run.restarts) for run in of)
-        cells = [fault, len(of), sum(run.exact for run in of), *spans, *sums, restarts]
+        cells = [
+            fault,
+            len(of),
+            sum(run.exact for run in of),
+            *spans,
+            *sums,
+            restarts,
+            "holds" if all(run.exact for run in of) else "DOES NOT HOLD",
+        ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

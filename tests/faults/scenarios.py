@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from sandbox.kafka import Kafka
+from sandbox.redis import Redis
+from tests.faults.cluster import Cluster
 from tests.faults.crew import Crew
-from tests.installation import WorkerProcess
+from tests.installation import Installation, WorkerProcess
 from tests.waiting import wait_for
 
 PATIENCE: Final = 180.0
@@ -21,10 +23,13 @@ Message = tuple[str, bytes, bytes]
 
 @dataclass(slots=True)
 class Stage:
-    """Where a fault is inflicted: the workers, the broker, and the time since the load began."""
+    """Where a fault is inflicted: the workers, the servers, and the time since the load began."""
 
     crew: Crew
-    broker: Kafka
+    broker: Kafka | None = None
+    redis: Redis | None = None
+    cluster: Cluster | None = None
+    """Instead of the one broker."""
     begun: float = 0.0
     broker_away: float = 0.0
     """Seconds from the broker's end to its first answer."""
@@ -37,12 +42,15 @@ class Stage:
         """Wait for some seconds of the timetable."""
         time.sleep(seconds)
 
-    def bounce(self) -> None:
-        """Kill the broker with kill -9 and start it again at once (it needs some seconds to answer)."""
-        self.broker.kill()
+    def bounce(self, broker: Kafka | None = None, after: float = 0.0) -> None:
+        """Kill a broker with kill -9 and start it again, at once or after some seconds (it needs some more to answer)."""
+        broker = broker or self.broker
+        assert broker is not None
+        broker.kill()
         away = time.monotonic()
-        self.broker.start()
-        self.broker_away = time.monotonic() - away
+        time.sleep(after)
+        broker.start()
+        self.broker_away += time.monotonic() - away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +67,21 @@ class Fault:
     """How long the load lasts at least; it goes on until the fault is over."""
     customers: int
     inflict: Callable[[Stage], None]
+    mixed: Callable[[Iterator[Message]], Iterator[Message]] = iter
+    """What the load is made of the orders."""
+    check: Callable[[Installation], list[str]] = lambda shop: []
+    """What else must be true at the end: what is not, in words."""
+    brokers: int = 1
+    behind_door: tuple[str, ...] = ()
+    """Workers who reach the brokers through proxies that can be cut."""
+
+    @property
+    def needs_cluster(self) -> bool:
+        """Whether one plain broker will not do."""
+        return self.brokers > 1 or bool(self.behind_door)
 
 
-def _owns(worker: WorkerProcess, partitions: int) -> None:
+def owns(worker: WorkerProcess, partitions: int) -> None:
     def look() -> bool:
         owned = worker.ready().get("partitions")
         return owned is not None and len(owned) == partitions
@@ -83,11 +103,11 @@ def _join_leave_kill(stage: Stage) -> None:
     stage.at(5)
     second = stage.crew.join("b").wait_ready(PATIENCE)
     stage.at(12)
-    _owns(second, 2)
+    owns(second, 2)
     stage.crew.leave("a")
     stage.at(18)
-    _owns(second, 4)
-    _owns(stage.crew.join("c").wait_ready(PATIENCE), 2)
+    owns(second, 4)
+    owns(stage.crew.join("c").wait_ready(PATIENCE), 2)
     stage.at(26)
     stage.crew.kill("b")
 
@@ -100,12 +120,12 @@ def _broker_killed(stage: Stage) -> None:
 def _all_at_once(stage: Stage) -> None:
     stage.at(5)
     second = stage.crew.join("b").wait_ready(PATIENCE)
-    _owns(second, 2)
+    owns(second, 2)
     stage.at(11)
     stage.crew.kill("a")
     stage.after(4)
     stage.crew.join("a")
-    _owns(second, 0)  # it has let go of its partitions: the group rebalances
+    owns(second, 0)  # it has let go of its partitions: the group rebalances
     stage.bounce()
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.changes import DriftAlert, ModelEvent, SegmentChanged, decode_alert, decode_change, encode
-from schemas.events import Identified, InvalidEvent, OrderCompleted, OrderRefunded, SignedUp, decode
+from schemas.events import Identified, InvalidEvent, OrderCompleted, OrderRefunded, SignedUp, UserDeleted, decode
 
 ROOT = Path(__file__).parents[2] / "schemas"
 EXAMPLES = sorted((ROOT / "examples").glob("*/*.json"))
@@ -96,6 +96,7 @@ def test_an_example_follows_its_schema_and_is_read(path: Path) -> None:
         "order-refunded": OrderRefunded,
         "signed-up": SignedUp,
         "identify": Identified,
+        "user-deleted": UserDeleted,
     }
     if path.parent.name == "segment-changes":
         assert json.loads(encode(decode_change(body))) == document
