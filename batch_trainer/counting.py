@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 import ibis
 from ibis.expr.types import Table, Value
 
 from batch_trainer.relations import whole
+from schemas.features import SHARES
 
 
-def facts(customers: Table | None, orders: Table, items: Table | None, refunds: Table | None) -> Table:
-    """user_id and the fields of `schemas.features.Facts`, one row per customer who is known, has ordered or was refunded."""
+def facts(
+    customers: Table | None,
+    orders: Table,
+    items: Table | None,
+    refunds: Table | None,
+    today: int = 0,
+    shares: Sequence[str] = (),
+) -> Table:
+    """user_id and the fields of `schemas.features.Facts`, one row per customer who is known, has ordered or was refunded.
+
+    For each of the `shares` (features of that kind) there is a column of its own: how many items have the label.
+    """
     joined = _everyone(customers, orders, refunds)
     for part in (customers, _ordered(orders), _lines(items), _favourite(items, "brand"), _favourite(items, "category")):
         joined = _beside(joined, part)
     joined = _beside(joined, _returned(orders, refunds))
+    joined = _beside(joined, _chosen(items, shares))
     return joined.select(
         user_id=joined.user_id,
         placed_orders=_count(joined, "placed_orders"),
@@ -28,7 +43,25 @@ def facts(customers: Table | None, orders: Table, items: Table | None, refunds: 
         traffic_source=_value(joined, "traffic_source", "string"),
         brand=_value(joined, "brand", "string"),
         category=_value(joined, "category", "string"),
+        last_order_at=joined.last_order_at,
+        today=ibis.literal(today, "int64"),
+        **{share_column(name): _count(joined, share_column(name)) for name in shares},
     )
+
+
+def share_column(feature: str) -> str:
+    """The column that counts the items of a share: a name that every dialect takes."""
+    return "share_" + hashlib.md5(feature.encode(), usedforsecurity=False).hexdigest()[:16]
+
+
+def _chosen(items: Table | None, shares: Sequence[str]) -> Table | None:
+    if items is None or not shares:
+        return None
+    counts = {}
+    for name in shares:
+        family, _, label = name.partition(":")
+        counts[share_column(name)] = (items[SHARES[family]] == label).ifelse(1, 0).sum()
+    return items.group_by("user_id").agg(**counts)
 
 
 def _everyone(customers: Table | None, orders: Table, refunds: Table | None) -> Table:
@@ -57,6 +90,7 @@ def _ordered(orders: Table) -> Table:
         placed_orders=orders.count(),
         orders=kept.sum(),
         spend=kept.ifelse(orders.total, 0).sum(),
+        last_order_at=kept.ifelse(orders.ordered_at, ibis.null("int64")).max(),
     )
 
 

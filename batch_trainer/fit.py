@@ -67,6 +67,20 @@ def frame(spec: FeatureSpec, rows: Sequence[Facts]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(len(rows)))
 
 
+class Scaler(StandardScaler):  # type: ignore[misc]
+    """StandardScaler that only centres some columns (by place): shares of one whole are comparable as they are."""
+
+    def __init__(self, plain: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.plain = plain
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Scaler:
+        """Means and deviations of the columns."""
+        super().fit(X, y, sample_weight)
+        self.scale_[list(self.plain)] = 1.0
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class Projection:
     """From columns to model space, fitted."""
@@ -129,7 +143,8 @@ def _encoder(recipe: Recipe, spec: FeatureSpec, rare: float | int) -> ColumnTran
         raise TrainingError(f"the source gives none of the features that recipe {recipe.name!r} measures distance by")
     steps: list[tuple[str, Any, list[str]]] = []
     if numbers := [c.feature for c in spec.numbers()]:
-        scaled = Pipeline([("known", SimpleImputer(strategy="mean")), ("scale", StandardScaler())])
+        plain = tuple(i for i, column in enumerate(spec.numbers()) if column.transform == "share")
+        scaled = Pipeline([("known", SimpleImputer(strategy="mean")), ("scale", Scaler(plain))])
         steps.append(("numbers", scaled, numbers))
     if categories := [c.feature for c in spec.categories()]:
         onehot = OneHotEncoder(

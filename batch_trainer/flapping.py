@@ -19,6 +19,7 @@ from batch_trainer.warehouse import Warehouse
 from schemas.events import decode
 from schemas.model import PROSPECT, RETURN, Artifact, Model, declared
 from schemas.profile import Effect, Profile, update
+from schemas.times import DAY
 
 SAMPLE: Final = 10_000
 """Customers who are replayed."""
@@ -190,24 +191,39 @@ def replay(warehouse: Warehouse, model: Model, most: int = SAMPLE) -> Replayed:
             orders=warehouse.orders.semi_join(sample, "user_id"),
             refunds=None if warehouse.refunds is None else warehouse.refunds.semi_join(sample, "user_id"),
         )
-        return Replayed(model, tracks(model, history.events(few)))
+        return Replayed(model, tracks(model, history.events(few), warehouse.today))
     finally:
         warehouse.engine.drop("replayed")
 
 
-def tracks(model: Model, events: Iterable[history.Record]) -> list[Track]:
-    """What each of the customers' events meant to the model, as `stream_app.segmenter.step` takes it."""
+def tracks(model: Model, events: Iterable[history.Record], until: int = 0) -> list[Track]:
+    """What each of the customers' events meant to the model, as `stream_app.segmenter.step` takes it.
+
+    Where features change by time alone, so does every day on which they did, up to the day `until`.
+    """
     profiles: dict[bytes, Profile] = {}
     found: dict[bytes, Track] = {}
-    for _, key, value, _ in events:
+    for _, key, value, at in events:
         track = found.setdefault(key, [])
         if len(track) >= EVENTS:
             continue
         profile = profiles.setdefault(key, Profile())
+        if model.clocked:
+            _wait(track, profile, model, at // DAY)
         effect = update(profile, decode(key, value))
         nothing = track and effect in (Effect.NOTHING, Effect.TOO_LATE)
         track.append("as before" if nothing else model.squares(profile))
+    if model.clocked:
+        for key, track in found.items():
+            _wait(track, profiles[key], model, until)
     return list(found.values())
+
+
+def _wait(track: Track, profile: Profile, model: Model, until: int) -> None:
+    while len(track) < EVENTS and (due := model.due(profile)) is not None and due <= until:
+        profile.today = due
+        track.append(model.squares(profile))
+    profile.today = until
 
 
 def estimate(replayed: Replayed, given: float | None = None) -> Estimate:

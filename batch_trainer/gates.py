@@ -13,7 +13,7 @@ from batch_trainer.choose import UNSTABLE, Choice
 from batch_trainer.migration import Migration
 from batch_trainer.recipes import Recipe
 from schemas.model import Artifact, Model, RejectedModel, check
-from schemas.times import to_micros
+from schemas.times import DAY, to_micros
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,6 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         return "holds" if self.holds else "fails" if self.blocks else "warns"
 
 
-DAY: Final = 86_400_000_000
 MOVED: Final = 0.25
 """More than this share of the customers must not move by a retraining that nobody asked to be different."""
 

@@ -6,7 +6,7 @@ nor on the number of its threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
@@ -16,41 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from ibis.expr.types import Table, Value
 
+from batch_trainer import formulas
 from batch_trainer.engine import Engine
-from schemas.features import FEATURES, UNKNOWN, FeatureSpec
+from schemas.features import FeatureSpec
 
 Array = npt.NDArray[np.float64]
 POINT: Final = 2.0**20
 """Fixed point of the sums: a value is off by at most 5e-7, and the mean of many by far less."""
 BATCH: Final = 10_000
-
-
-def _ratio(part: Value, whole: Value) -> Value:
-    return (whole > 0).ifelse(part / whole.nullif(0).cast("float64"), 0.0)
-
-
-FORMULAS: Final[dict[str, Callable[[Table], Value]]] = {
-    "orders": lambda f: f.orders.cast("float64"),
-    "placed_orders": lambda f: f.placed_orders.cast("float64"),
-    "items": lambda f: f["items"].cast("float64"),
-    "gross_spend": lambda f: f.spend.cast("float64") / 100.0,
-    "average_order_value": lambda f: _ratio(f.spend.cast("float64") / 100.0, f.orders),
-    "categories": lambda f: f.categories.cast("float64"),
-    "return_rate": lambda f: ibis.least(_ratio(f.returned_orders.cast("float64"), f.orders), 1.0),
-    "age": lambda f: f.age.cast("float64"),
-}
-"""The numeric features in SQL: twins of the formulas in `schemas.features`, held against them in the tests."""
-
-
-def number(feature: str, transform: str, facts: Table) -> Value:
-    """A numeric feature as it enters the distance, over a table of facts; NULL where it is not known."""
-    value = FORMULAS[feature](facts)
-    return (value > 0).ifelse((value.abs() + 1.0).ln(), value * 0.0) if transform == "log1p" else value
-
-
-def counted(spec: FeatureSpec, facts: Table) -> Value:
-    """Whether a customer is segmented at all."""
-    return FORMULAS[spec.population](facts) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +34,7 @@ class Moments:
     means: Array
     """Of the numbers, transformed, over those for whom they are known: shape (numbers,)."""
     scales: Array
-    """Their standard deviations with the mean in place of what is not known; 1 where there is none."""
+    """Their standard deviations with the mean in place of what is not known; 1 where there is none, and of shares."""
     frequent: tuple[tuple[str, ...], ...]
     """The values of each category that are a column, in order."""
     pooled: tuple[bool, ...]
@@ -75,11 +48,8 @@ class Moments:
 def measure(engine: Engine, facts: Table, spec: FeatureSpec, rare: float) -> Moments:
     """Ask the warehouse for the moments over `facts`; values with less than the share `rare` are pooled."""
     numbers = [(c.feature, c.transform) for c in spec.numbers()]
-    values = {f"x{i}": number(feature, transform, facts) for i, (feature, transform) in enumerate(numbers)}
-    labels = {
-        f"c{i}": facts[FEATURES[column.feature].needs[0]].fill_null(UNKNOWN)
-        for i, column in enumerate(spec.categories())
-    }
+    values = {f"x{i}": formulas.number(feature, transform, facts) for i, (feature, transform) in enumerate(numbers)}
+    labels = {f"c{i}": formulas.label(column.feature, facts) for i, column in enumerate(spec.categories())}
     table = facts.select(**values, **labels, one=ibis.literal(1))
     means = _means(engine, table, len(numbers))
     centred = table.mutate(
@@ -87,7 +57,7 @@ def measure(engine: Engine, facts: Table, spec: FeatureSpec, rare: float) -> Mom
     )
     rows, offsets, products = _products(engine, centred, len(numbers))
     spread = np.sqrt(np.maximum(np.diag(products) - offsets**2, 0.0))
-    scales = np.where(spread > 0.0, spread, 1.0)
+    scales = np.where((spread > 0.0) & [transform != "share" for _, transform in numbers], spread, 1.0)
     seen = [_by_value(engine, centred, f"c{i}", len(numbers)) for i in range(len(labels))]
     frequent = [sorted(v for v, row in values.items() if row[0] >= rare * rows) for values in seen]
     pooled = [len(kept) < len(values) for kept, values in zip(frequent, seen, strict=True)]

@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from schemas.model import PROSPECT_NAME, Artifact, declared
+from schemas.features import POPULATIONS, UNKNOWN, is_share
+from schemas.model import Artifact, declared
 
 DISTINCT: Final = 0.35
 """How far (in standard deviations of all customers) a segment's mean must be from theirs to be worth a word."""
@@ -34,6 +35,7 @@ class Word(msgspec.Struct, frozen=True):
 
 # In the order in which words stand beside each other, so that two names cannot differ by their order alone.
 _HIGH: Final = {
+    "recency": Word("lapsed", very=("long-gone", "")),
     "age": Word("older"),
     "orders": Word("frequent", very=("very frequent", "")),
     "placed_orders": Word("frequent", very=("very frequent", "")),
@@ -44,6 +46,7 @@ _HIGH: Final = {
     "return_rate": Word("habitual", "returners", ("serial", "returners")),
 }
 _LOW: Final = {
+    "recency": Word("recent"),
     "age": Word("younger"),
     "orders": Word("occasional", once="one-time"),
     "placed_orders": Word("occasional", once="one-time"),
@@ -55,6 +58,7 @@ _LOW: Final = {
 _NOUNS: Final = ("return_rate", "gross_spend")
 """Which feature gives the noun, the first that is among the words."""
 _MORE: Final = {
+    "recency": ("longer away", "seen lately"),
     "age": ("older", "younger"),
     "orders": ("more orders", "fewer orders"),
     "placed_orders": ("more orders", "fewer orders"),
@@ -75,6 +79,8 @@ class Portrait(msgspec.Struct, frozen=True, kw_only=True):
     """Mean of each numeric feature against all customers', in standard deviations, transformed units."""
     top: Mapping[str, tuple[str, float, float]]
     """The most over-represented value of each category: value, share in the segment, share overall."""
+    prevailing: Mapping[str, str] | None = None
+    """Where nothing but categories makes the distance: the value that most of the segment have, by category. None elsewhere."""
 
 
 def name_segments(
@@ -130,7 +136,7 @@ def renamed(artifact: Artifact, model_id: str, segment_id: str, name: str) -> Ar
     name = " ".join(name.split())
     if not name or len(name) > LONGEST or not name.isprintable():
         raise ValueError(f"a name has 1 to {LONGEST} printable characters; {name[:LONGEST]!r} has {len(name)}")
-    others = {PROSPECT_NAME.casefold(): "prospect"} | {
+    others = {POPULATIONS[artifact.spec.population].reserved.casefold(): "prospect"} | {
         segment.name.casefold(): segment.id for segment in artifact.segments if segment.id != segment_id
     }
     if name.casefold() in others:
@@ -157,13 +163,56 @@ def _unique(portrait: Portrait, used: set[str]) -> str:
 
 def _candidates(portrait: Portrait) -> list[str]:
     """Names from the plainest to the most particular."""
-    features = [feature for feature, value in _ranked(portrait.z) if _word(feature, value)][:4]
     values = _values(portrait)
+    if portrait.prevailing is not None:
+        people = _people(portrait.prevailing)
+        told = set(portrait.prevailing.values())
+        return [people, *(f"{people}, {text}" for name, text in values.items() if portrait.top[name][0] not in told)]
+    features = [feature for feature, value in _ranked(portrait.z) if _word(feature, value)][:4]
+    if any(map(is_share, portrait.z)):
+        names = [_lovers(features[:count]) for count in range(min(2, len(features)), len(features) + 1)]
+        return [*names, *(f"{names[0]}, {value}" for value in values.values())]
     two = _title(portrait, features[:2])
-    names = [f"{two}, {value}" for value in values[:1]] if len(features) < 2 else []
+    names = [f"{two}, {value}" for value in list(values.values())[:1]] if len(features) < 2 else []
     names += [_title(portrait, features[:count]) for count in range(2, len(features) + 1)] or [two]
-    names += [f"{two}, {more}" for more in [*values, *_comparisons(portrait)]]
+    names += [f"{two}, {more}" for more in [*values.values(), *_comparisons(portrait)]]
     return names
+
+
+def _lovers(features: Sequence[str]) -> str:
+    """People by what they like best.
+
+    >>> _lovers(["category_share:Jeans", "brand_share:Acme"]), _lovers([])
+    ('Jeans and Acme lovers', 'Customers of mixed tastes')
+    """
+    labels = [feature.partition(":")[2] for feature in features]
+    return (
+        f"{' and '.join([', '.join(labels[:-1]), labels[-1]][len(labels) < 2 :])} lovers"
+        if labels
+        else "Customers of mixed tastes"
+    )
+
+
+def _people(prevailing: Mapping[str, str]) -> str:
+    """People by what most of them are.
+
+    >>> _people({"gender": "F", "age_band": "25-34", "country": "France"}), _people({"gender": "(unknown)", "region": "Asia"})
+    ('Women 25-34 from France', 'Customers of unknown gender from Asia')
+    >>> _people({"age_band": "(unknown)"}), _people({"region": "(unknown)", "country": "Atlantis"}), _people({"region": "(unknown)"})
+    ('Customers of unknown age', 'Customers from Atlantis', 'Customers from elsewhere')
+    """
+    gender, band = prevailing.get("gender"), prevailing.get("age_band")
+    country, region = (prevailing.get(name) for name in ("country", "region"))
+    text = "customers" if gender in (None, UNKNOWN) else _readable("gender", gender or "")
+    if band not in (None, UNKNOWN):
+        text += f" {band}"
+    if unknown := [name for name, value in (("gender", gender), ("age", band)) if value == UNKNOWN]:
+        text += f" of unknown {' and '.join(unknown)}"
+    if country == UNKNOWN:
+        text += " of unknown country"
+    elif country or region:
+        text += f" from {country or ('elsewhere' if region == UNKNOWN else region)}"
+    return text[0].upper() + text[1:]
 
 
 def _ranked(z: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -171,6 +220,8 @@ def _ranked(z: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _word(feature: str, z: float) -> Word | None:
+    if is_share(feature):  # what they like says something of customers, what they don't like does not
+        return Word(feature.partition(":")[2]) if z >= DISTINCT else None
     return (_HIGH if z > 0 else _LOW).get(feature) if abs(z) >= DISTINCT else None
 
 
@@ -193,13 +244,15 @@ def _title(portrait: Portrait, features: Sequence[str]) -> str:
     return text[0].upper() + text[1:]
 
 
-def _values(portrait: Portrait) -> list[str]:
+def _values(portrait: Portrait) -> dict[str, str]:
+    """By category, the most over-represented first."""
     lifted = [
         (share / overall, feature, value)
         for feature, (value, share, overall) in portrait.top.items()
         if overall > 0 and share >= SHARE and share / overall >= LIFT
     ]
-    return [f"mostly {_readable(feature, value)}" for _, feature, value in sorted(lifted, key=lambda t: (-t[0], t[1]))]
+    ranked = sorted(lifted, key=lambda t: (-t[0], t[1]))
+    return {feature: f"mostly {_readable(feature, value)}" for _, feature, value in ranked}
 
 
 def _readable(feature: str, value: str) -> str:

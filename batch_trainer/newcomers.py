@@ -21,6 +21,7 @@ from sklearn.model_selection import StratifiedKFold
 from batch_trainer.fit import TOLERANCE, FoldingError, one_thread
 from schemas.features import FEATURES, UNKNOWN, Facts
 from schemas.newcomer import TRAITS, Evidence, Newcomers, TraitTerm, by_traits, trait
+from schemas.places import BANDS
 
 MARGIN: Final = 0.05
 """It speaks where its log loss is lower by at least this share of that of always guessing the largest segment."""
@@ -33,7 +34,7 @@ LEAST_EACH: Final = 20
 """... of each segment, and for a value of a trait to have weights of its own."""
 RARE: Final = 0.01
 """A value of less than this share of the customers is pooled with the other rare ones."""
-AGES: Final = (0.0, 18.0, 25.0, 35.0, 45.0, 55.0, 65.0)
+AGES: Final = tuple(float(start) for start, _ in BANDS)
 """Where the bins of the age begin."""
 BINS: Final = 10
 """Bins of the calibration table."""
@@ -82,6 +83,11 @@ def learn(rows: Sequence[Facts], labels: Labels, ids: Sequence[str], seed: int) 
         speaks=True, reason=reason, evidence=measured.held_out, segments=tuple(ids), bias=bias, terms=terms
     )
     return Learnt(made, calibration)
+
+
+def nobody() -> Learnt:
+    """The guess of a model that segments customers by their traits."""
+    return Learnt(Newcomers(speaks=False, reason="who tells her traits is segmented by them at once"))
 
 
 @dataclass(frozen=True, slots=True)

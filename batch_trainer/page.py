@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from batch_trainer.landscape import LEAST
-from schemas.features import FEATURES, UNKNOWN
+from schemas.features import FEATURES, UNKNOWN, is_share
 
 _NAMESPACES: Final = re.compile(r' xmlns(:\w+)?="[^"]*"')
 
@@ -128,6 +128,8 @@ def typical(segment: Mapping[str, Any]) -> str:
     """
     found = []
     for name, value in segment["medians"].items():
+        if is_share(name) and not value:
+            continue
         one, many = _PHRASES.get(name, (f"{label(name).lower()} {{}}",) * 2)
         found.append((one if value == 1.0 else many).format(measure(value, name)))
     for name, top in segment["top"].items():

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from ibis.expr.types import Table
 
 from batch_trainer.canon import Canon
-from batch_trainer.moments import counted
+from batch_trainer.formulas import counted
 from batch_trainer.recipes import Recipe
 from batch_trainer.warehouse import BATCH, Warehouse, customers_of, read
-from schemas.features import FEATURES, Facts, FeatureSpec, available
+from schemas.features import FEATURES, POPULATIONS, Facts, FeatureSpec, available
 from schemas.model import Model
 
 _TRAITS: Final = ("age", "gender", "country", "traffic_source", "brand", "category")
@@ -66,8 +66,8 @@ def look(warehouse: Warehouse, recipe: Recipe, most: int) -> Population:
     missing = dict(warehouse.left_out)
     for name, n in zip(_TRAITS, known, strict=True):
         if name in warehouse.known and size and not n:
-            missing[name] = "no customer with orders has a known value"
-    wanted = dict.fromkeys([c.feature for c in recipe.spec.columns] + list(recipe.spec.profile))
+            missing[name] = f"no customer {POPULATIONS[recipe.spec.population].inside} has a known value"
+    wanted = recipe.spec.features()
     left_out = {
         name: "; ".join(missing[need] for need in FEATURES[name].needs if need in missing)
         for name in wanted
@@ -103,7 +103,7 @@ def census(warehouse: Warehouse, people: Population, model: Model) -> Census:
     k = len(model.segments)
     sizes, spend, sse = np.zeros(k, dtype=np.int64), np.zeros(k, dtype=np.int64), 0.0
     for columns in warehouse.batches(people.facts, BATCH):
-        rows = customers_of(columns).facts
+        rows = customers_of(columns, warehouse.shares).facts
         nearest, _, distance = model.score_many(rows)
         sizes += np.bincount(nearest, minlength=k)
         np.add.at(spend, nearest, np.array([known.spend for known in rows], dtype=np.int64))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-from schemas.features import ARTICLE, BEHAVIOUR, FeatureSpec
+from schemas.features import ARTICLE, BEHAVIOUR, DEMOGRAPHIC, GEOGRAPHIC, PSYCHOGRAPHIC, RFM, FeatureSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,11 @@ class Recipe:
     """The number of segments where none is asked for and none is chosen."""
     chooses_k: bool
     """Whether the number of segments is chosen by its stability."""
+    judged_by: frozenset[Literal["shuffled", "habits"]] = frozenset({"shuffled", "habits"})
+    """What else the structure must stand up to: the same customers shuffled, and whether a customer's orders resemble each other.
+
+    Groups of equal traits are no discovery that might be chance, so that neither is asked of them.
+    """
     seed: int
     """For the starts of KMeans."""
     pca_seed: int = 444
@@ -42,4 +47,50 @@ ARTICLE_RECIPE: Final = Recipe(
 )
 """The published walk-through, corrected: age, orders and five categories in two dimensions, five segments."""
 
-RECIPES: Final = {recipe.name: recipe for recipe in (BEHAVIOUR_RECIPE, ARTICLE_RECIPE)}
+RFM_RECIPE: Final = Recipe(name="rfm", spec=RFM, variance=0.80, chooses_k=True, seed=222, least_variance=0.60)
+"""Recency, frequency, monetary value: who has bought lately, how often, for how much. Time alone moves customers."""
+
+DEMOGRAPHIC_RECIPE: Final = Recipe(
+    name="demographic",
+    spec=DEMOGRAPHIC,
+    variance=0.80,
+    chooses_k=True,
+    judged_by=frozenset(),
+    seed=222,
+    least_variance=0.60,
+)
+"""Who customers are: age band, gender, country. Whoever has told one of them is segmented, before her first order too."""
+
+GEOGRAPHIC_RECIPE: Final = Recipe(
+    name="geographic",
+    spec=GEOGRAPHIC,
+    variance=0.80,
+    chooses_k=True,
+    judged_by=frozenset(),
+    seed=222,
+    least_variance=0.60,
+)
+"""Where customers are: region and country."""
+
+PSYCHOGRAPHIC_RECIPE: Final = Recipe(
+    name="psychographic",
+    spec=PSYCHOGRAPHIC,
+    variance=0.80,
+    chooses_k=True,
+    judged_by=frozenset({"shuffled"}),
+    seed=222,
+    least_variance=0.60,
+)
+"""What customers prefer: the shares of categories and brands among what they have bought."""
+
+RECIPES: Final = {
+    recipe.name: recipe
+    for recipe in (
+        BEHAVIOUR_RECIPE,
+        ARTICLE_RECIPE,
+        RFM_RECIPE,
+        DEMOGRAPHIC_RECIPE,
+        GEOGRAPHIC_RECIPE,
+        PSYCHOGRAPHIC_RECIPE,
+    )
+}

@@ -18,7 +18,7 @@ from batch_trainer.newcomers import MARGIN, Learnt
 from batch_trainer.population import Census
 from batch_trainer.quality import feature_quality
 from batch_trainer.warehouse import Warehouse
-from schemas.features import FEATURES, Facts
+from schemas.features import FEATURES, POPULATIONS, Facts
 from schemas.model import Artifact
 from schemas.times import rfc3339
 
@@ -82,6 +82,7 @@ def content(
         "customers": customers,
         "rows": artifact.rows,
         "prospects": customers - artifact.rows,
+        "population": POPULATIONS[artifact.spec.population]._asdict(),
         "fitted_on": fitted_on,
         "sse_of_all": None if census is None else census.sse,
         "seed": seed,

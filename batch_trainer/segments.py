@@ -117,8 +117,15 @@ def portraits(
                     sorted(counts), key=lambda v: counts[v] / overall[v] if counts[v] >= 0.3 * len(own) else 0.0
                 )
                 top[name] = (value, counts[value] / len(own), overall[value] / rows)
-        found.append(Portrait(medians=medians(spec, own), z=z, top=top))
+        found.append(Portrait(medians=medians(spec, own), z=z, top=top, prevailing=_prevailing(spec, own)))
     return found
+
+
+def _prevailing(spec: FeatureSpec, own: Sequence[Facts]) -> dict[str, str] | None:
+    if spec.numbers():
+        return None
+    most = {c.feature: Counter(values_of(c.feature, own)).most_common(1)[0] for c in spec.categories()}
+    return {name: value for name, (value, count) in most.items() if 2 * count > len(own)}
 
 
 def _categories(spec: FeatureSpec) -> list[str]:

@@ -49,7 +49,8 @@ def select(
     smallest = {k: float(np.bincount(m.labels_, minlength=k).min() / len(m.labels_)) for k, m in ground.fitted.items()}
     sample = ground.points[hash_sample(ground.user_ids, STABILITY_ON)]
     # Each half must be able to hold the segments, or there is nothing to compare.
-    most = min(len(np.unique(sample, axis=0)), len(sample)) // 4
+    different, judged = len(np.unique(sample, axis=0)), ground.recipe.judged_by
+    most = min(different if "shuffled" not in judged else different // 4, len(sample) // 4)
     given = asked_for or (None if ground.recipe.chooses_k else ground.recipe.default_k)
     ks = [k for k in ([given] if given else choose.SCAN) if k in ground.fitted and k <= most]
     done = counted("choosing", len(ks) or 1, on_progress)
@@ -61,13 +62,16 @@ def select(
 
     with fit.one_thread(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         stabilities = choose.scan(measure, ks, present)
-    on_progress("comparing with shuffled customers", 0.0)
-    table = choose.tabulate(sse, smallest, stabilities, _silhouettes(ground, list(stabilities)))
+    silhouettes = {}
+    if "shuffled" in judged:
+        on_progress("comparing with shuffled customers", 0.0)
+        silhouettes = _silhouettes(ground, list(stabilities))
+    table = choose.tabulate(sse, smallest, stabilities, silhouettes)
     if asked_for:
         return choose.fixed(table, asked_for, f"{asked_for} segments were asked for")
     if given:
         return choose.fixed(table, given, f"recipe {ground.recipe.name!r} makes {given} segments")
-    found = habits(warehouse, ground.user_ids, ground.seed)
+    found = habits(warehouse, ground.user_ids, ground.seed) if "habits" in judged else ()
     return choose.choose(table, ground.recipe.default_k, present, found)
 
 

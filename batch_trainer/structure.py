@@ -69,9 +69,16 @@ def shuffled(rows: Sequence[Facts], seed: int) -> list[Facts]:
     chance = np.random.default_rng([seed, len(rows)])
     columns = []
     for name in Facts.__struct_fields__:
+        if name == "shares":
+            continue
         order = chance.permutation(len(rows))
         columns.append([getattr(rows[i], name) for i in order.tolist()])
-    return [Facts(*values) for values in zip(*columns, strict=True)]
+    shares: list[dict[str, float]] = [{} for _ in rows]
+    for feature in sorted({feature for known in rows for feature in known.shares}):
+        for own, i in zip(shares, chance.permutation(len(rows)).tolist(), strict=True):
+            if share := rows[i].shares.get(feature):
+                own[feature] = share
+    return [Facts(*values) for values in zip(*columns, shares, strict=True)]
 
 
 def silhouette(points: Points, nothing: Sequence[Points], k: int, cluster: Cluster, seed: int) -> Silhouette:

@@ -25,6 +25,7 @@ from batch_trainer import (
     report,
     segments,
     selection,
+    vocabulary,
 )
 from batch_trainer.choose import Choice
 from batch_trainer.gates import Gate, failing, gates
@@ -36,10 +37,10 @@ from batch_trainer.progress import Progress, counted
 from batch_trainer.recipes import Recipe
 from batch_trainer.sample import hash_sample
 from batch_trainer.warehouse import Warehouse
-from schemas.features import FeatureSpec
-from schemas.model import PROSPECT_NAME, Artifact, Golden, Model, Reference, model_id
+from schemas.features import FEATURES, POPULATIONS, FeatureSpec
+from schemas.model import Artifact, Golden, Model, Reference, model_id
 from schemas.newcomer import probabilities
-from schemas.times import rfc3339
+from schemas.times import DAY, rfc3339
 
 FIT_ON: Final = 100_000
 """KMeans learns from at most this many customers: more change nothing but the time it takes."""
@@ -96,11 +97,12 @@ def train(
         raise fit.TrainingError(f"hysteresis {hysteresis} asked for; it must be 0 (none) or a distance in model units")
     start = recipe.seed if seed is None else seed
     on_progress("counting customers", 0.0)
+    recipe = vocabulary.settled(warehouse, recipe, previous)
     people = population.look(warehouse, recipe, fit_on)
-    wanted = k or recipe.default_k
+    wanted, who = k or recipe.default_k, POPULATIONS[recipe.spec.population]
     if people.size < wanted:
         raise fit.TooFewCustomers(
-            f"{people.size} customers with orders cannot make {wanted} segments; ask for fewer (--k) or train when there are more"
+            f"{people.size} customers {who.inside} cannot make {wanted} segments; ask for fewer (--k) or train when there are more"
         )
     on_progress("projecting", 0.0)
     columns = fit.frame(people.spec, people.rows)
@@ -131,9 +133,9 @@ def train(
     same = identity.carry_on(previous, labels[matched].tolist(), choice.k, [people.rows[i] for i in matched])
     members = segments.split(people.rows, labels, choice.k)
     portraits = segments.portraits(people.spec, columns, labels, members)
-    named = names.name_segments(portraits, [same.names.get(name) for name in same.ids], [PROSPECT_NAME])
+    named = names.name_segments(portraits, [same.names.get(name) for name in same.ids], [who.reserved])
     on_progress("learning from traits", 0.0)
-    learnt = newcomers.learn(people.rows, labels, same.ids, start)
+    learnt = newcomers.learn(people.rows, labels, same.ids, start) if who.buyers else newcomers.nobody()
     bias, numbers, categories = fit.fold(projection)
     artifact = Artifact(
         recipe=recipe.name,
@@ -245,9 +247,14 @@ def _golden(model: Model, people: Population, labels: segments.Labels) -> tuple[
 
 
 def _reference(model: Model, people: Population, columns: pd.DataFrame) -> dict[str, Reference]:
-    """How distances and numeric columns are distributed over orders: the stream sees a customer once per order."""
-    weights = np.array([model.population(known) for known in people.rows], dtype=float)
-    distances = model.score_many(people.rows)[2].tolist()
+    """How distances and numeric columns are distributed over orders: the stream sees a customer once per order, on its day."""
+    rows = people.rows
+    if model.clocked:
+        rows = [msgspec.structs.replace(known, today=(known.last_order_at or 0) // DAY) for known in rows]
+        columns = fit.frame(people.spec, rows)
+    often = FEATURES[people.spec.weight].formula
+    weights = np.array([max(1.0, float(often(known) or 0.0)) for known in rows])
+    distances = model.score_many(rows)[2].tolist()
     logs = np.array([math.log(max(distance, 1e-9)) for distance in distances])
     found = {"log_distance": _weighted(logs, weights)}
     for column in people.spec.numbers():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from batch_trainer.plan import plan
 from batch_trainer.relations import Relation
 from batch_trainer.source import EmptyWarehouse, Source, WarehouseError, WarehouseUnreachable, read_source, suggestion
 from schemas.features import Facts
-from schemas.times import rfc3339
+from schemas.times import DAY, rfc3339
 
 __all__ = [
     "Customers",
@@ -87,12 +87,19 @@ class Warehouse:
     """Time of the last order, microseconds UTC."""
     as_of: int | None
     """What happened after this moment is not in it, microseconds UTC; None: whatever the warehouse holds is."""
+    shares: tuple[str, ...] = ()
+    """The shares of labels that are counted too: features, see `count_shares`."""
     _everyone: Table | None = None
 
     @property
     def data_until(self) -> int:
         """Until when it tells everything, microseconds UTC."""
         return self.last_order if self.as_of is None else self.as_of
+
+    @property
+    def today(self) -> int:
+        """The day as of which it is read: that of `data_until`."""
+        return self.data_until // DAY
 
     @property
     def backend(self) -> Any:
@@ -106,11 +113,19 @@ class Warehouse:
     def each(self, rows: int = BATCH) -> Iterator[Customers]:
         """The same in batches and in no order, so that it needs the memory of one batch."""
         for columns in self.batches(self.counting(), rows):
-            yield customers_of(columns)
+            yield customers_of(columns, self.shares)
 
     def counting(self) -> Table:
         """The expression that counts them."""
-        return counting.facts(self.customers, self.orders, self.items, self.refunds)
+        return counting.facts(self.customers, self.orders, self.items, self.refunds, self.today, self.shares)
+
+    def count_shares(self, features: Iterable[str]) -> None:
+        """Count these shares of labels too, from now on."""
+        wanted = tuple(sorted(set(features)))
+        if wanted != self.shares and self._everyone is not None:
+            self.engine.drop("facts")
+            self._everyone = None
+        self.shares = wanted
 
     def everyone(self) -> Table:
         """Their facts in a temporary table, for more than one question."""
@@ -135,14 +150,22 @@ class Warehouse:
 
 def read(warehouse: Warehouse, facts: Table) -> Customers:
     """Customers by user id in ascending order."""
-    parts = [customers_of(columns) for columns in warehouse.batches(facts)]
+    parts = [customers_of(columns, warehouse.shares) for columns in warehouse.batches(facts)]
     pairs = sorted((pair for some in parts for pair in zip(some.user_ids, some.facts, strict=True)), key=lambda p: p[0])
     return Customers([user_id for user_id, _ in pairs], [known for _, known in pairs])
 
 
-def customers_of(columns: Mapping[str, list[Any]]) -> Customers:
-    """The customers of a batch of rows."""
-    return Customers(columns["user_id"], list(map(Facts, *(columns[name] for name in Facts.__struct_fields__))))
+def customers_of(columns: Mapping[str, list[Any]], shares: Sequence[str] = ()) -> Customers:
+    """The customers of a batch of rows, with the shares that were counted."""
+    fields = [columns[name] for name in Facts.__struct_fields__ if name != "shares"]
+    if not shares:
+        return Customers(columns["user_id"], list(map(Facts, *fields)))
+    counts = zip(*(columns[counting.share_column(name)] for name in shares), strict=True)
+    found = [
+        {name: count / items for name, count in zip(shares, own, strict=True) if count}
+        for items, own in zip(columns["items"], counts, strict=True)
+    ]
+    return Customers(columns["user_id"], list(map(Facts, *fields, found)))
 
 
 def open_warehouse(
@@ -182,7 +205,9 @@ def explain(
     try:
         given = _given(engine, mapped)
         made = plan(given, Canon(engine.kind), engine.refer, as_of)
-        counted = counting.facts(made.customers, made.orders, made.items, made.refunds)
+        # Without a moment the day is that of the last order, which only the data tells.
+        today = 0 if as_of is None else as_of // DAY
+        counted = counting.facts(made.customers, made.orders, made.items, made.refunds, today)
         views = {f"relation {name}": engine.view(name, sql) for name, sql in mapped.relations.items()}
         return (
             {name: sql for name, sql in views.items() if sql}

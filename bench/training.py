@@ -22,7 +22,7 @@ from typing import Any, Final
 import duckdb
 import numpy as np
 
-from batch_trainer import fit, moments, population
+from batch_trainer import fit, formulas, population
 from batch_trainer.recipes import RECIPES
 from batch_trainer.source import Source
 from batch_trainer.trainer import train
@@ -172,8 +172,8 @@ def everything(warehouse: Warehouse, begun: float, k: int, dimensions: int, swee
 
     spec, seed = RECIPES["behaviour"].spec, RECIPES["behaviour"].seed
     facts = warehouse.everyone()
-    people = facts.filter(moments.counted(spec, facts))
-    wanted = {c.feature: moments.number(c.feature, c.transform, people) for c in spec.numbers()}
+    people = facts.filter(formulas.counted(spec, facts))
+    wanted = {c.feature: formulas.number(c.feature, c.transform, people) for c in spec.numbers()}
     arrays = [
         np.column_stack([batch.column(i).to_numpy() for i in range(len(wanted))])
         for batch in warehouse.backend.to_pyarrow_batches(people.select(**wanted), chunk_size=100_000)

@@ -10,7 +10,7 @@ from schemas import topics
 from schemas.model import RETURN
 from schemas.profile import Profile
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 _NOWHERE: Final = -1
 
 

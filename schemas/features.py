@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Protocol
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
+
+from schemas import places, recency
 
 UNKNOWN: Final = "(unknown)"
 """The label of a category that is not known."""
@@ -40,6 +43,16 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     """Most frequent brand among the items; a tie goes to the one chosen last (order time, order id, line)."""
     category: str | None = None
     """Most frequent category, likewise."""
+    last_order_at: int | None = None
+    """When the latest of the orders not cancelled was placed, microseconds."""
+    today: int = 0
+    """The day as of which all this is read (UTC, counted from 1970): no fact of hers, but what recency is counted to."""
+    shares: dict[str, float] = {}
+    """Share of the items that have a label, by the name of the feature; of the labels that were asked for, those she has chosen."""
+
+    def share(self, feature: str) -> float | None:
+        """One of the shares; None where there are no items."""
+        return self.shares.get(feature, 0.0) if self.items else None
 
 
 class Countable(Protocol):
@@ -69,10 +82,15 @@ class Countable(Protocol):
     def brand(self) -> str | None: ...
     @property
     def category(self) -> str | None: ...
+    @property
+    def last_order_at(self) -> int | None: ...
+    @property
+    def today(self) -> int: ...
+    def share(self, feature: str) -> float | None: ...
 
 
-def facts(known: Countable) -> Facts:
-    """The facts that a profile holds now."""
+def facts(known: Countable, shares: Sequence[str] = ()) -> Facts:
+    """The facts that a profile holds now; `shares` are the features of that kind that are asked for."""
     return Facts(
         known.placed_orders,
         known.orders,
@@ -86,11 +104,17 @@ def facts(known: Countable) -> Facts:
         known.traffic_source,
         known.brand,
         known.category,
+        known.last_order_at,
+        known.today,
+        {name: share for name in shares if (share := known.share(name))},
     )
 
 
 class Feature(msgspec.Struct, frozen=True):
-    """One feature: its meaning for people, the facts it needs and its formula. `version` rises whenever the formula changes."""
+    """One feature: its meaning for people, the facts it needs and its formula.
+
+    Its twin in SQL is in `batch_trainer.formulas`, under the same name.
+    """
 
     name: str
     label: str
@@ -99,14 +123,64 @@ class Feature(msgspec.Struct, frozen=True):
     formula: Callable[[Countable], float | str | None]
     unit: str = ""
     version: int = 1
+    """Rises whenever the formula changes: a model that was trained on another one is refused."""
+    since: int = 1
+    """The format of the artifact that brought it: older readers refuse a model that uses it."""
+    due: Callable[[Countable], int | None] | None = None
+    """Of a feature that changes by time alone: the day after `today` on which its value is another, None where it stays."""
 
 
 def _share(part: int, whole: int) -> float:
     return min(1.0, part / whole) if whole else 0.0
 
 
-FEATURES: Final[dict[str, Feature]] = {
-    feature.name: feature
+def _recency(f: Countable) -> float | None:
+    return None if f.last_order_at is None else float(recency.step(f.last_order_at, f.today))
+
+
+def _recency_due(f: Countable) -> int | None:
+    return None if f.last_order_at is None else recency.due(f.last_order_at, f.today)
+
+
+def _known_traits(f: Countable) -> float:
+    return float(sum(trait is not None for trait in (f.age, f.gender, f.country)))
+
+
+SHARES: Final = {"category_share": "category", "brand_share": "brand"}
+"""Families of features, one for each label: `category_share:Jeans`. Which labels there are is the trainer's choice (`*` before it)."""
+
+
+def is_share(name: str) -> bool:
+    """Whether a feature is the share of a label among a customer's items.
+
+    >>> is_share("category_share:Jeans"), is_share("category_share"), is_share("category")
+    (True, False, False)
+    """
+    family, colon, _ = name.partition(":")
+    return bool(colon) and family in SHARES
+
+
+@lru_cache(4096)
+def _share_of(name: str) -> Feature:
+    if not is_share(name):
+        raise KeyError(name)
+    family, _, label = name.partition(":")
+    kind = SHARES[family]
+    return Feature(name, f"share of {label}", "number", (kind,), lambda f: f.share(name), "share", since=2)
+
+
+class _Features(dict[str, Feature]):
+    """The features by name; those of a family are made when they are asked for."""
+
+    def __missing__(self, name: str) -> Feature:
+        return _share_of(name)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and is_share(name))
+
+
+FEATURES: Final = _Features(
+    (feature.name, feature)
     for feature in (
         Feature("orders", "orders", "number", ("orders",), lambda f: float(f.orders)),
         Feature("placed_orders", "orders placed", "number", ("placed_orders",), lambda f: float(f.placed_orders)),
@@ -129,21 +203,60 @@ FEATURES: Final[dict[str, Feature]] = {
             lambda f: _share(f.returned_orders, f.orders),
             "share",
         ),
+        Feature(
+            "recency",
+            "days since the last order",
+            "number",
+            ("last_order_at",),
+            _recency,
+            "days",
+            since=2,
+            due=_recency_due,
+        ),
         Feature("age", "age", "number", ("age",), lambda f: None if f.age is None else float(f.age), "years"),
+        Feature("age_band", "age band", "category", ("age",), lambda f: places.band(f.age), since=2),
         Feature("gender", "gender", "category", ("gender",), lambda f: f.gender),
         Feature("country", "country", "category", ("country",), lambda f: f.country),
+        Feature("region", "region", "category", ("country",), lambda f: places.region(f.country), since=2),
+        Feature("known_traits", "known traits", "number", (), _known_traits, since=2),
+        Feature(
+            "known_country", "country known", "number", ("country",), lambda f: float(f.country is not None), since=2
+        ),
         Feature("traffic_source", "traffic source", "category", ("traffic_source",), lambda f: f.traffic_source),
         Feature("brand", "most frequent brand", "category", ("brand",), lambda f: f.brand),
         Feature("category", "most frequent category", "category", ("category",), lambda f: f.category),
     )
-}
+)
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One input of the distance: a feature and how it is transformed (`log1p`, or `identity`; categories are one-hot)."""
+    """One input of the distance: a feature and how it is transformed (`log1p`, `identity`, or `share`: as it is, and only centred;
+    categories are one-hot, which are only centred too)."""
 
     feature: str
-    transform: Literal["identity", "log1p", "onehot"] = "identity"
+    transform: Literal["identity", "log1p", "share", "onehot"] = "identity"
+
+
+class Population(NamedTuple):
+    """Who is segmented, in words, and what those are called who are not."""
+
+    inside: str
+    outside: str
+    reserved: str
+    """The name of the reserved segment."""
+    buyers: bool = False
+    """Whether it takes an order to be segmented."""
+
+
+_BUYERS: Final = Population("with orders", "without orders", "Prospects", buyers=True)
+POPULATIONS: Final = {
+    "orders": _BUYERS,
+    "placed_orders": _BUYERS,
+    "items": Population("with known purchases", "without known purchases", "Prospects", buyers=True),
+    "known_traits": Population("of known age, gender or country", "of whom neither is known", "Unknown"),
+    "known_country": Population("of known country", "of unknown country", "Unknown"),
+}
+"""By the feature that is zero for whoever is not segmented."""
 
 
 class FeatureSpec(msgspec.Struct, frozen=True):
@@ -153,8 +266,8 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
     profile: tuple[str, ...]
     """Features that describe segments in reports; they have no part in the distance unless they are columns too."""
-    population: Literal["orders", "placed_orders"] = "orders"
-    """A customer whose count of these is zero is a prospect."""
+    population: Literal["orders", "placed_orders", "items", "known_traits", "known_country"] = "orders"
+    """A customer of whom this is zero is in the reserved segment: see POPULATIONS."""
 
     def numbers(self) -> tuple[Column, ...]:
         """The numeric columns, in order."""
@@ -163,6 +276,19 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     def categories(self) -> tuple[Column, ...]:
         """The categorical columns, in order."""
         return tuple(column for column in self.columns if column.transform == "onehot")
+
+    def features(self) -> tuple[str, ...]:
+        """Every feature that is used, columns first."""
+        return tuple(dict.fromkeys([*(column.feature for column in self.columns), *self.profile, self.population]))
+
+    @property
+    def weight(self) -> str:
+        """The feature that says how often the stream sees a customer."""
+        return self.population if self.population in ("orders", "placed_orders") else "placed_orders"
+
+    def since(self) -> int:
+        """The oldest format of the artifact whose readers know all of them."""
+        return max((FEATURES[name].since for name in self.features()), default=1)
 
     def hash(self) -> str:
         """Identifies the spec together with the formulas it uses: equal hashes mean equal numbers."""
@@ -198,14 +324,41 @@ ARTICLE: Final = FeatureSpec(
     population="placed_orders",
 )
 
-SPECS: Final = {spec.name: spec for spec in (BEHAVIOUR, ARTICLE)}
+RFM: Final = FeatureSpec(
+    name="rfm",
+    columns=(Column("recency", "log1p"), Column("orders", "log1p"), Column("gross_spend", "log1p")),
+    profile=BEHAVIOUR.profile,
+)
+
+DEMOGRAPHIC: Final = FeatureSpec(
+    name="demographic",
+    columns=(Column("age_band", "onehot"), Column("gender", "onehot"), Column("country", "onehot")),
+    profile=("age", "age_band", "gender", "country", "traffic_source", "placed_orders", "gross_spend", "category"),
+    population="known_traits",
+)
+
+GEOGRAPHIC: Final = FeatureSpec(
+    name="geographic",
+    columns=(Column("region", "onehot"), Column("country", "onehot")),
+    profile=("country", "region", "age", "gender", "placed_orders", "gross_spend", "category"),
+    population="known_country",
+)
+
+PSYCHOGRAPHIC: Final = FeatureSpec(
+    name="psychographic",
+    columns=(Column("category_share:*", "share"), Column("brand_share:*", "share")),
+    profile=("category", "brand", "age", "gender", "country", "placed_orders", "gross_spend"),
+    population="items",
+)
+
+SPECS: Final = {spec.name: spec for spec in (BEHAVIOUR, ARTICLE, RFM, DEMOGRAPHIC, GEOGRAPHIC, PSYCHOGRAPHIC)}
 
 
 def _log1p(value: float) -> float:
     return math.log1p(value) if value > 0.0 else 0.0  # spend below zero (corrections) counts as none
 
 
-TRANSFORMS: Final[dict[str, Callable[[float], float]]] = {"identity": float, "log1p": _log1p}
+TRANSFORMS: Final[dict[str, Callable[[float], float]]] = {"identity": float, "log1p": _log1p, "share": float}
 """Transform -> a feature's value as it enters the distance. One implementation for all: numpy's log1p differs from math's in the last bit."""
 
 

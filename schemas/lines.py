@@ -61,6 +61,10 @@ class Labels(msgspec.Struct, array_like=True, gc=False):
         """The label at a place."""
         return self.names()[place]
 
+    def count(self, label: str) -> int:
+        """How often a label was chosen."""
+        return self.counts[self.known.index(label) + 1] if label in self.known else 0
+
     def names(self) -> list[str | None]:
         """The labels by their places."""
         return [None, *self.known]

@@ -17,17 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas import newcomer, scoring
-from schemas.features import FEATURES, TRANSFORMS, UNKNOWN, Countable, Facts, FeatureSpec
+from schemas.features import FEATURES, POPULATIONS, TRANSFORMS, UNKNOWN, Countable, Facts, FeatureSpec, is_share
 from schemas.newcomer import Likely, Newcomers
 from schemas.signing import BadSignature, Keyring, Signer
 
 FORMAT: Final = 2
-"""The newest format that this version reads. 2: `holds` may be "returns"."""
+"""The newest format that this version reads. 2: `holds` may be "returns"; features by days, places and shares."""
 MAX_BYTES: Final = 16_000_000
 """The largest artifact we read."""
 PROSPECT: Final = "prospect"
-"""The reserved segment of customers without orders."""
-PROSPECT_NAME: Final = "Prospects"
+"""The reserved segment of those who are not segmented: customers without orders, or who tell nothing of what a model looks at."""
 GUESS_OFF: Final = 1e-9
 """How far the guess at a golden row may be from the trainer's."""
 RETURN: Final = 5
@@ -164,10 +163,15 @@ class Model:
         self.hysteresis = artifact.hysteresis
         self._newcomers = found if (found := artifact.newcomers) is not None and found.speaks else None
         self._holds_every = artifact.holds == "every"
-        self.names = {segment.id: segment.name for segment in artifact.segments} | {PROSPECT: PROSPECT_NAME}
-        self.feature_names = tuple(
-            dict.fromkeys([c.feature for c in artifact.spec.columns] + list(artifact.spec.profile))
-        )
+        self.names = {segment.id: segment.name for segment in artifact.segments} | {
+            PROSPECT: POPULATIONS[artifact.spec.population].reserved
+        }
+        self.feature_names = artifact.spec.features()
+        self.shares = tuple(filter(is_share, self.feature_names))
+        """The shares of labels that facts must have been asked for."""
+        self._clocks = [due for name in self.feature_names if (due := FEATURES[name].due) is not None]
+        self.clocked = bool(self._clocks)
+        """Whether features change by time alone, so that `today` matters."""
         self.population = FEATURES[artifact.spec.population].formula
         self._centroids = artifact.centroids
         self._gaps = [[2.0 * math.sqrt(_squared(a, b)) for b in self._centroids] for a in self._centroids]
@@ -196,6 +200,11 @@ class Model:
         probability = max(found)
         segment = self._newcomers.segments[found.index(probability)]  # the first of equals
         return Likely(segment, self.names[segment], probability)
+
+    def due(self, known: Countable) -> int | None:
+        """The day after `known.today` on which a feature of hers is another though nothing happens; None where none ever is."""
+        days = [day for due in self._clocks if (day := due(known)) is not None]
+        return min(days, default=None)
 
     def project(self, known: Countable) -> list[float]:
         """The customer's place in model space, shape (d,)."""
@@ -320,8 +329,10 @@ def _squared(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def least_reader(artifact: Artifact) -> int:
-    """The oldest format whose readers decide as this version does: those of format 1 hold every way over a boundary."""
-    return 2 if artifact.hysteresis > 0.0 and artifact.holds != "every" else 1
+    """The oldest format whose readers decide as this version does: those of format 1 hold every way over a boundary, and a feature
+    has a format in which it came."""
+    held = 2 if artifact.hysteresis > 0.0 and artifact.holds != "every" else 1
+    return max(held, artifact.spec.since())
 
 
 def declared(artifact: Artifact) -> Artifact:

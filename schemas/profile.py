@@ -11,7 +11,7 @@ from a repetition.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -57,6 +57,7 @@ class Settled(msgspec.Struct, array_like=True, gc=False):
     returned_orders: int = 0
     brands: Tally = {}
     categories: Tally = {}
+    last_order_at: int | None = None
 
     def covers(self, at: int, order_id: str) -> bool:
         """Whether something heard at this time about an order not kept may have been counted."""
@@ -94,6 +95,10 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
     pack: bytes = b""
     """These orders: see `schemas.orders`."""
     settled: Settled | None = None
+    last_order_at: int | None = None
+    """When the latest of the orders not cancelled was placed, microseconds."""
+    today: int = 0
+    """The day as of which she was last decided, where that matters: no event's doing, and no part of what makes two profiles equal."""
 
     @property
     def categories(self) -> int:
@@ -119,6 +124,12 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
     def traffic_source(self) -> str | None:
         """The latest known traffic source."""
         return self._trait(3)  # type: ignore[return-value]
+
+    def share(self, feature: str) -> float | None:
+        """The share of her product lines that have a label, by the feature's name; None where she has none."""
+        kind, _, label = feature.partition(":")
+        labels = self.brand_labels if kind == "brand_share" else self.category_labels
+        return labels.count(label) / self.items if self.items else None
 
     def _trait(self, number: int) -> str | int | None:
         known = self.traits.get(number)
@@ -170,6 +181,7 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
         sums = self.settled or Settled()
         self.placed_orders, self.orders, self.items = sums.placed_orders, sums.orders, sums.items
         self.spend, self.returned_orders = sums.spend, sums.returned_orders
+        self.last_order_at = self._last(order for _, order, _ in kept)
         self.brand_labels, self.category_labels = _settled_labels(sums.brands), _settled_labels(sums.categories)
         again = {}
         for order_id, order, chosen in kept:
@@ -191,6 +203,12 @@ class Profile(msgspec.Struct, array_like=True, gc=False, eq=False):
             again[order_id] = order
         self.keep(again)
 
+    def _last(self, kept: Iterable[Order]) -> int | None:
+        found = [order.at for order in kept if order.flags & (PLACED | CANCELLED) == PLACED]
+        if self.settled is not None and self.settled.last_order_at is not None:
+            found.append(self.settled.last_order_at)
+        return max(found, default=None)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Profile) and _content(self) == _content(other)
 
@@ -204,8 +222,9 @@ def _content(profile: Profile) -> tuple[object, ...]:
     """A profile without the places of its labels and orders, which depend on the order of arrival."""
     kept = {order_id: (order[:4], profile.lines_of(order)) for order_id, order in profile.remembered().items()}
     sums = (profile.placed_orders, profile.orders, profile.items, profile.spend, profile.returned_orders)
+    last = profile.last_order_at
     labels = [dict(zip(x.names(), x.counts, strict=True)) for x in (profile.brand_labels, profile.category_labels)]
-    return (profile.signed_up_at, profile.event_time, profile.traits, labels, kept, sums, profile.settled)
+    return (profile.signed_up_at, profile.event_time, profile.traits, labels, kept, sums, last, profile.settled)
 
 
 def _settled_labels(tally: Tally) -> Labels:
@@ -290,6 +309,8 @@ def _placed(profile: Profile, event: OrderCompleted, flags: int) -> None:
     if not flags & CANCELLED:
         profile.orders += 1
         profile.spend += event.total
+        if profile.last_order_at is None or event.at > profile.last_order_at:
+            profile.last_order_at = event.at
 
 
 def _flagged(profile: Profile, order_id: str, flag: int, at: int) -> Effect:
@@ -315,6 +336,8 @@ def _flagged(profile: Profile, order_id: str, flag: int, at: int) -> Effect:
         if known.flags & PLACED:
             profile.orders -= 1
             profile.spend -= known.total
+            if known.at == profile.last_order_at:
+                profile.last_order_at = profile._last(kept.values())
         if known.flags & RETURNED:
             profile.returned_orders -= 1
     elif not known.flags & CANCELLED:
@@ -360,6 +383,8 @@ def _settle(profile: Profile) -> None:
         if not order.flags & CANCELLED:
             settled.orders += 1
             settled.spend += order.total
+            if settled.last_order_at is None or order.at > settled.last_order_at:
+                settled.last_order_at = order.at
         for number, (brand, category, times) in enumerate(profile.lines_of(order)):
             settled.items += times
             place = (order.at, order_id, number)

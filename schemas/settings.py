@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from schemas.times import DAY, to_micros
 
 
 class Settings(BaseSettings):
@@ -121,6 +124,10 @@ class Settings(BaseSettings):
     projection_interval: float = Field(
         0.2, gt=0, le=60, description="Seconds between writes of changed customers to Redis."
     )
+    as_of: datetime | None = Field(
+        None,
+        description="The moment that days since an order are counted to (RFC 3339), for shops whose history has ended. Unset: now.",
+    )
     drift_cooldown: float = Field(
         3600.0, ge=0, description="Seconds of event time in which a drift signal alerts once."
     )
@@ -167,6 +174,10 @@ class Settings(BaseSettings):
         if (self.redis_ca or self.redis_cert) and urlsplit(self.redis).scheme != "rediss":
             raise ValueError("redis_ca and redis_cert mean nothing without TLS; a rediss:// URL is meant?")
         return self
+
+    def day(self, now: int) -> int:
+        """The day that recency is counted to (UTC, counted from 1970); `now` in microseconds."""
+        return (now if self.as_of is None else to_micros(self.as_of)) // DAY
 
     @classmethod
     def settings_customise_sources(

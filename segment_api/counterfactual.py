@@ -11,9 +11,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from schemas.features import Facts, raw
+from schemas.features import Facts, is_share, raw
 from schemas.model import Model
 from schemas.money import to_major, to_minor
+from schemas.times import DAY
 
 MOST_ORDERS: Final = 20
 """More orders are not looked at."""
@@ -64,7 +65,7 @@ def recovered(features: Mapping[str, Any], model: Model) -> Facts:
     """
     placed = features.get("placed_orders")
     orders = int(features.get("orders") or placed or 0)
-    age = features.get("age")
+    age, recency = features.get("age"), features.get("recency")
     found = Facts(
         placed_orders=orders if placed is None else int(placed),
         orders=orders,
@@ -74,6 +75,9 @@ def recovered(features: Mapping[str, Any], model: Model) -> Facts:
         returned_orders=round((features.get("return_rate") or 0.0) * orders),
         age=None if age is None else int(age),
         **{name: features.get(name) for name in ("gender", "country", "traffic_source", "brand", "category")},  # type: ignore[arg-type]
+        last_order_at=None if recency is None else 0,
+        today=int(recency or 0),
+        shares={name: share for name, share in features.items() if is_share(name) and share},
     )
     again = raw(model.feature_names, found)
     for column in model.spec.columns:
@@ -115,6 +119,7 @@ def after(known: Facts, action: Action) -> Facts:
         items=known.items + (2 if action.fresh else 1),
         spend=known.spend + action.value,
         categories=known.categories + action.fresh,
+        last_order_at=known.today * DAY,
     )
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from schemas.features import FEATURES, Facts
+from schemas.features import FEATURES, POPULATIONS, Facts
 from schemas.membership import Membership
 from schemas.model import PROSPECT, Model
 from schemas.money import to_major
@@ -98,7 +98,8 @@ def _why(features: Mapping[str, Any], known: Facts, segment: str, model: Model, 
     told: dict[str, Any] = {"segment": segment, "name": model.names[segment], "nearest": segment}
     blank = {"against": None, "against_name": None, "beyond": 0.0, "base": 0.0, "pulls": []}
     if segment == PROSPECT:
-        return told | blank | {"summary": "She has not ordered yet: there is nothing to tell her from others by."}
+        outside = POPULATIONS[model.spec.population].outside
+        return told | blank | {"summary": f"She is a customer {outside}: there is nothing to tell her from others by."}
     if broken:
         return (
             told

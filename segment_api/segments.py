@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.changes import Cause
 from schemas.events import MAX_ID
-from schemas.model import PROSPECT, PROSPECT_NAME, Model
+from schemas.model import PROSPECT, Model
 from schemas.times import rfc3339
 from segment_api import descriptions, trends
 from segment_api.changes import Causes
@@ -150,7 +150,7 @@ def cards(
     ]
     prospects = SegmentCard(
         id=PROSPECT,
-        name=PROSPECT_NAME,
+        name=model.names[PROSPECT],
         description=said[PROSPECT].text if PROSPECT in said else "",
         customers=sizes.get(PROSPECT, 0),
         trained_size=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
@@ -53,6 +54,7 @@ class Known(_Strict):
     spend: Amount = 0.0
     categories: Count = 0
     returned_orders: Count = 0
+    recency: Count = Field(0, description="Days since her last order, where she has one.")
     brand: Label | None = None
     category: Label | None = None
 
@@ -82,8 +84,8 @@ class WhatIf(_Strict):
             raise ValueError("say what she ordered by `orders` or by `facts`, not by both")
         return self
 
-    def known(self) -> Facts:
-        """The facts of this customer."""
+    def known(self, shares: Sequence[str] = ()) -> Facts:
+        """The facts of this customer; the `shares` of labels are known where she is told by her orders."""
         traits = {
             "age": self.age,
             "gender": self.gender,
@@ -101,6 +103,8 @@ class WhatIf(_Strict):
                 returned_orders=f.returned_orders,
                 brand=f.brand,
                 category=f.category,
+                last_order_at=0 if f.orders else None,
+                today=f.recency,
                 **traits,  # type: ignore[arg-type]
             )
         profile = Profile(
@@ -112,7 +116,7 @@ class WhatIf(_Strict):
             cost = sum(to_minor(product.price) * product.quantity for product in order.products)
             total = cost if order.total is None else to_minor(order.total)
             update(profile, OrderCompleted("", str(number), number, total, brands, categories, "", False))
-        return facts(profile)
+        return facts(profile, shares)
 
 
 class Answer(BaseModel):
@@ -129,7 +133,7 @@ class Answer(BaseModel):
 
 def answer(model: Model, question: WhatIf) -> Answer:
     """The segment of the customer asked about."""
-    known = question.known()
+    known = question.known(model.shares)
     segment, _, margin, _ = model.assign(known, None)
     return Answer(
         segment=segment,

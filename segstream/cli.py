@@ -55,7 +55,10 @@ def train(
     source: Source,
     warehouse: Warehouse,
     recipe: Annotated[
-        str, typer.Option(help="behaviour, or article (the published walk-through, corrected).")
+        str,
+        typer.Option(
+            help="behaviour, rfm, demographic, geographic, psychographic, or article (the walk-through, corrected)."
+        ),
     ] = "behaviour",
     k: Annotated[int, typer.Option(help="Number of segments; 0: chosen by the recipe.")] = 0,
     publish: Annotated[bool, typer.Option(help="Publish to Redis and make it the active model.")] = False,
@@ -128,14 +131,18 @@ def verify(
     source: Source,
     warehouse: Warehouse,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the workers to catch up.")] = 120.0,
+    as_of: Annotated[
+        str, typer.Option("--as-of", help="Compare as of this moment (RFC 3339); default: the workers' day.")
+    ] = "",
     param: Param = None,
     json: Json = False,
 ) -> None:
     """Compare every customer's features and segment in the stream with the warehouse; exit 1 if any differs."""
     with outcome(json) as result:
+        from segstream.training import moment
         from segstream.verify import verify as run
 
-        parity = run(Settings(), source, warehouse, pairs(param), wait)
+        parity = run(Settings(), source, warehouse, pairs(param), wait, moment(as_of))
         result.document = parity.document()
         result.code = 0 if parity.holds else NO
         if not json:

@@ -59,6 +59,7 @@ def compare(
             before=before, after=after, moves=moves, of=moves.customers, whose="golden customers of both models"
         )
     with open_warehouse(url, source, params) as warehouse:
+        warehouse.count_shares([*before.shares, *after.shares])
         people = population.segmented(warehouse, (before.spec, after.spec))
         (size,) = warehouse.engine.one(people.aggregate(n=people.count()))
         chosen = population.scattered(warehouse, people, most) if 0 < most < size else people

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from schemas import topics
 from schemas.customer import Customer, from_bytes
 from schemas.features import Facts, facts
 from schemas.model import PROSPECT, Model
 from schemas.settings import Settings
+from schemas.times import DAY, rfc3339
 from segstream import context
 from segstream.outcome import No
 
@@ -48,8 +51,13 @@ class Parity:
             self.differences.append(what)
 
 
-def verify(settings: Settings, source: str, url: str, params: dict[str, str], wait: float) -> Parity:
+def verify(
+    settings: Settings, source: str, url: str, params: dict[str, str], wait: float, as_of: int | None = None
+) -> Parity:
     """Compare the state of every customer with the warehouse, once the workers have caught up.
+
+    `as_of` (microseconds): what happened later is not in the warehouse's part, and recency is counted to that day; else to the day of the
+    settings, which is the workers'.
 
     Raises No where they have not within `wait` seconds, or where there is no active model.
     """
@@ -63,15 +71,20 @@ def verify(settings: Settings, source: str, url: str, params: dict[str, str], wa
         raise No("there is no active model: `segstream train --publish`")
     model = model_from_bytes(data, context.keyring(settings))
     caught_up(settings, wait)
-    with open_warehouse(url, source, params) as warehouse:
+    today = settings.day(context.now_micros()) if as_of is None else as_of // DAY
+    with open_warehouse(url, source, params, as_of=as_of) as warehouse:
+        warehouse.count_shares(model.shares)
         deadline = time.monotonic() + wait
         while True:
             streamed = state(settings)
-            if all(c.model_id == model.id for c in streamed.values() if not c.is_erased) or time.monotonic() > deadline:
+            if (
+                all(_decided(model, c, today) for c in streamed.values() if not c.is_erased)
+                or time.monotonic() > deadline
+            ):
                 break
-            time.sleep(0.5)  # the customers are being moved to a new model
+            time.sleep(0.5)  # the customers are being moved to a new model, or to a new day
         parts = (zip(some.user_ids, some.facts, strict=True) for some in warehouse.each())
-        return compare(model, map(dict, parts), streamed)
+        return compare(model, map(dict, parts), streamed, today)
 
 
 def caught_up(settings: Settings, wait: float) -> None:
@@ -104,17 +117,36 @@ def state(settings: Settings) -> dict[str, Customer]:
     return {key.decode(): from_bytes(value) for key, value in latest.items() if value is not None}
 
 
-def compare(model: Model, expected: Iterable[dict[str, Facts]], streamed: dict[str, Customer]) -> Parity:
-    """Count and tell the differences between the warehouse's facts, part by part, and the streamed customers."""
+def _decided(model: Model, customer: Customer, today: int) -> bool:
+    """Whether a customer was decided by the model, and every feature of hers is that of the day."""
+    if customer.model_id != model.id:
+        return False
+    due = model.due(customer.profile)
+    return due is None or due > today
+
+
+def compare(
+    model: Model, expected: Iterable[dict[str, Facts]], streamed: dict[str, Customer], today: int = 0
+) -> Parity:
+    """Count and tell the differences between the warehouse's facts, part by part, and the streamed customers.
+
+    Both are read as of the day `today`; a customer who was decided on a later one, as of that.
+    """
     parity = Parity(model.id)
     strangers = {user_id for user_id, customer in streamed.items() if not customer.is_erased}
     for part in expected:
         strangers -= part.keys()
-        _compare(parity, model, part, streamed)
+        dated = {user_id: _dated(wanted, streamed.get(user_id), today) for user_id, wanted in part.items()}
+        _compare(parity, model, dated, streamed)
     for user_id in sorted(strangers):
         parity.feature_mismatches += 1
         parity.differs(f"customer {user_id} is in the stream but not in the warehouse")
     return parity
+
+
+def _dated(wanted: Facts, customer: Customer | None, today: int) -> Facts:
+    day = today if customer is None else max(today, customer.profile.today)
+    return msgspec.structs.replace(wanted, today=day)
 
 
 def _compare(parity: Parity, model: Model, expected: dict[str, Facts], streamed: dict[str, Customer]) -> None:
@@ -130,19 +162,28 @@ def _compare(parity: Parity, model: Model, expected: dict[str, Facts], streamed:
             parity.segment_mismatches += 1
             parity.differs(f"customer {user_id} is in the warehouse but not in the stream")
             continue
-        found = facts(customer.profile)
+        found = msgspec.structs.replace(facts(customer.profile, model.shares), today=wanted.today)
         if found != wanted:
             parity.feature_mismatches += 1
             for name in Facts.__struct_fields__:
                 have, want = getattr(found, name), getattr(wanted, name)
                 if have != want:
                     parity.differs(f"customer {user_id}: {name} is {have!r} in the stream, {want!r} in the warehouse")
+        elif not _decided(model, customer, wanted.today) and customer.model_id == model.id:
+            parity.feature_mismatches += 1
+            parity.differs(
+                f"customer {user_id}: was last decided as of {_date(customer.profile.today)}, not {_date(wanted.today)}"
+            )
         problem = _segment_problem(model, customer, segment, margin)
         if problem:
             parity.segment_mismatches += 1
             parity.differs(f"customer {user_id}: {problem}")
         elif customer.segment != customer.nearest:
             parity.held += 1
+
+
+def _date(day: int) -> str:
+    return rfc3339(day * DAY)[:10]
 
 
 def _segment_problem(model: Model, customer: Customer, segment: str, margin: float) -> str:

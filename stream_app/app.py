@@ -25,6 +25,7 @@ from schemas.signing import Keyring
 from schemas.times import rfc3339
 from schemas.watch import ModelWatch
 from stream_app import assembly, pulse, recovery
+from stream_app.ageing import Ageing
 from stream_app.customers import AT_HAND, Customers
 from stream_app.drift import DriftMonitor
 from stream_app.expiry import Expiry
@@ -89,7 +90,10 @@ class Worker:
         self.outbox = Outbox(self._client, settings.app_id, clock, self.customers, self._on_stored, self.die)
         self.drift = DriftMonitor(settings.drift_cooldown)
         self.sweep = Sweep(
-            self.outbox, self.metrics, clock, lambda: self.model, self.customers, lambda: self.store.owned
+            self.outbox, self.metrics, clock, self.today, lambda: self.model, self.customers, lambda: self.store.owned
+        )
+        self.ageing = Ageing(
+            self.outbox, clock, self.today, lambda: self.model, self.customers, lambda: self.store.owned
         )
         self._trusts = partial(is_signed, keys=keys)
         self.expiry = Expiry(self.outbox, clock, self.customers, lambda: self.store.owned)
@@ -129,6 +133,10 @@ class Worker:
         """The users, by partition."""
         return self.table.data  # type: ignore[return-value]
 
+    def today(self) -> int:
+        """The day that recency is counted to."""
+        return self.settings.day(self.clock())
+
     def customers(self, partition: int) -> Customers | None:
         """The customers of a partition, None where it isn't kept here."""
         return self._customers.get(partition)
@@ -144,7 +152,13 @@ class Worker:
         self.outbox.start()
         self.watch.start()
         self.watchdog.start()
-        for run in (self.sweep.run(), self.expiry.run(), self.projection.run(), pulse.run(self.metrics.loop_held)):
+        for run in (
+            self.sweep.run(),
+            self.ageing.run(),
+            self.expiry.run(),
+            self.projection.run(),
+            pulse.run(self.metrics.loop_held),
+        ):
             self._guarded(run)
         self._guarded(self._settle_in())
 
@@ -172,6 +186,7 @@ class Worker:
         self.metrics.partitions.set(len(owned))
         self.projection.own(owned)
         self.sweep.wake()
+        self.ageing.again()
         _log.info("partitions ready", partitions=sorted(owned), customers=sum(map(len, self._customers.values())))
 
     def _release(self) -> None:
@@ -230,7 +245,9 @@ class Worker:
         self._check_continuity(consumer, message)
         source = Position(_SLOTS[tp.topic], tp.topic, partition, -1)
         now = self.clock()
-        work = fold(message.value, source, self._customers[partition], self.model, rfc3339(now), self._trusts)
+        work = fold(
+            message.value, source, self._customers[partition], self.model, rfc3339(now), self.today(), self._trusts
+        )
         if work.fence >= consumer.highwater(tp):
             raise Recreated(
                 f"{tp.topic}-{partition} ends at {consumer.highwater(tp)}, offset {work.fence} was applied: {RECREATED}"

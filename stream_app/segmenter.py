@@ -12,7 +12,7 @@ from schemas.events import Event
 from schemas.features import raw
 from schemas.model import RETURN, Model
 from schemas.profile import Effect, update
-from schemas.times import rfc3339
+from schemas.times import DAY, rfc3339
 
 _WITHOUT_CONSEQUENCE: Final = (Effect.NOTHING, Effect.TOO_LATE)
 
@@ -43,15 +43,18 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     """Distance to the nearest centroid, where the customer was scored because of live behaviour; model units."""
 
 
-def step(customer: Customer, event: Event, position: Position, model: Model | None, decided_at: str) -> Step:
+def step(
+    customer: Customer, event: Event, position: Position, model: Model | None, decided_at: str, today: int = 0
+) -> Step:
     """Apply one event that the fence lets through, and decide the segment.
 
     A customer last decided by another model is first moved to this one (cause `model`), so that the event's own change tells
-    what the event did. Changes `customer` in place. `decided_at` is RFC 3339 text.
+    what the event did. Changes `customer` in place. `decided_at` is RFC 3339 text; `today` is the day that recency is counted to, of
+    no consequence to models without it.
     """
     before: tuple[SegmentChanged, ...] = ()
     if model is not None and customer.segment is not None and customer.model_id != model.id:
-        migrated = rescore(customer, event.user_id, model, decided_at)
+        migrated = rescore(customer, event.user_id, model, decided_at, today)
         if migrated is not None:
             before = (migrated,)
     effect = update(customer.profile, event)
@@ -60,22 +63,29 @@ def step(customer: Customer, event: Event, position: Position, model: Model | No
     if model is None or (effect in _WITHOUT_CONSEQUENCE and customer.segment is not None):
         return Step(effect, before, None)
     cause: Cause = "bootstrap" if event.replay else "correction" if effect is Effect.CORRECTED else "behaviour"
-    change, distance = _decide(customer, event.user_id, model, cause, position, event.at, decided_at)
+    change, distance = _decide(customer, event.user_id, model, cause, position, event.at, decided_at, today)
     if change is not None:
         before = (*before, change)
     return Step(effect, before, None if event.replay else distance)
 
 
-def rescore(customer: Customer, user_id: str, model: Model, decided_at: str) -> SegmentChanged | None:
+def rescore(customer: Customer, user_id: str, model: Model, decided_at: str, today: int = 0) -> SegmentChanged | None:
     """Decide the segment anew by another model, without hysteresis. Changes `customer` in place.
 
     Segment ids are stable over models (the trainer settles identity), so that an equal id is no change.
     """
     customer.revision += 1
     customer.left, customer.left_at = None, 0
-    change, _ = _decide(
-        customer, user_id, model, "model", f"model:{model.id}", customer.profile.event_time, decided_at, fresh=True
-    )
+    at = customer.profile.event_time
+    change, _ = _decide(customer, user_id, model, "model", f"model:{model.id}", at, decided_at, today, fresh=True)
+    return change
+
+
+def lapse(customer: Customer, user_id: str, model: Model, decided_at: str, today: int) -> SegmentChanged | None:
+    """Decide the segment anew because days have passed. Changes `customer` in place."""
+    customer.revision += 1
+    midnight = rfc3339(today * DAY)
+    change, _ = _decide(customer, user_id, model, "time", f"time:{midnight}", today * DAY, decided_at, today)
     return change
 
 
@@ -87,10 +97,13 @@ def _decide(
     caused_by: str | Position,
     event_time: int,
     decided_at: str,
+    today: int,
     *,
     fresh: bool = False,
 ) -> tuple[SegmentChanged | None, float | None]:
     known = customer.profile
+    if model.clocked:
+        known.today = today
     current = customer.segment
     left = customer.left if customer.left is not None and customer.revision <= customer.left_at + RETURN else None
     found = model.decide(known, None if fresh else current, left)

@@ -32,6 +32,7 @@ class Sweep:
         outbox: Outbox,
         metrics: Metrics,
         clock: Callable[[], int],
+        today: Callable[[], int],
         model: Callable[[], Model | None],
         customers: Callable[[int], Customers | None],
         owned: Callable[[], frozenset[int]],
@@ -39,6 +40,7 @@ class Sweep:
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
+        self._today = today
         self._model = model
         self._customers = customers
         self._owned = owned
@@ -71,7 +73,7 @@ class Sweep:
                     return False
                 began = time.monotonic()
                 part = keys[first : first + SLICE]
-                work = migrate(part, partition, customers, model, rfc3339(self._clock()))
+                work = migrate(part, partition, customers, model, rfc3339(self._clock()), self._today())
                 remaining -= len(part)
                 self._metrics.migrating.set(remaining)
                 if work.rescored:

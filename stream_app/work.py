@@ -15,7 +15,7 @@ from schemas.profile import KEPT, Effect
 from stream_app.customers import Customers
 from stream_app.deadletters import DeadLetter
 from stream_app.erasure import begin_again, erase, is_new
-from stream_app.segmenter import Position, rescore, step
+from stream_app.segmenter import Position, lapse, rescore, step
 
 
 class SourceRecord(Protocol):
@@ -54,7 +54,7 @@ class Work:
     fence: int = -1
     """The highest offset that one of those customers remembers of this source."""
     rescored: int = 0
-    """Customers moved to another model."""
+    """Customers decided anew without an event: by another model, or on another day."""
     changes: list[SegmentChanged] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     distances: list[float] = field(default_factory=list)
@@ -78,10 +78,13 @@ def fold(
     customers: Customers,
     model: Model | None,
     decided_at: str,
+    today: int = 0,
     trusts: Callable[[UserDeleted], bool] = _nobody,
 ) -> Work:
     """Fold a chunk's records, in order, into the partition's customers (in place). `source.offset` is not used; `trusts` says whose
     orders to erase a customer are followed.
+
+    `today` is the day that recency is counted to.
 
     Raises schemas.customer.UnreadableState where a customer's record cannot be read.
     """
@@ -124,7 +127,7 @@ def fold(
             begin_again(customer)
         customers.open(key, customer)
         try:
-            done = step(customer, event, position, model, decided_at)
+            done = step(customer, event, position, model, decided_at, today)
         except Exception as error:  # an event that trips over a fault of ours must not stop all others
             _recover(customer, position)
             work.dead_letters.append(DeadLetter.of(record, position, error))
@@ -171,7 +174,9 @@ def _recover(customer: Customer, position: Position) -> None:
     customer.revision += 1
 
 
-def migrate(keys: Sequence[bytes], partition: int, customers: Customers, model: Model, decided_at: str) -> Work:
+def migrate(
+    keys: Sequence[bytes], partition: int, customers: Customers, model: Model, decided_at: str, today: int = 0
+) -> Work:
     """Re-score those of the customers that were last decided by another model (in place)."""
     work = Work(partition=partition)
     for key in keys:
@@ -180,7 +185,25 @@ def migrate(keys: Sequence[bytes], partition: int, customers: Customers, model: 
             continue
         customers.open(key, customer)
         work.rescored += 1
-        change = rescore(customer, key.decode(), model, decided_at)
+        change = rescore(customer, key.decode(), model, decided_at, today)
+        if change is not None:
+            work.changes.append(change)
+    return work
+
+
+def age(keys: Sequence[bytes], partition: int, customers: Customers, model: Model, decided_at: str, today: int) -> Work:
+    """Decide anew those of the customers whose features are others today than when they were last decided (in place)."""
+    work = Work(partition=partition)
+    for key in keys:
+        customer = customers.look(key)
+        if customer is None or customer.model_id != model.id:  # whom another model decided is about to be moved
+            continue
+        due = model.due(customer.profile)
+        if due is None or due > today:
+            continue
+        customers.open(key, customer)
+        work.rescored += 1
+        change = lapse(customer, key.decode(), model, decided_at, today)
         if change is not None:
             work.changes.append(change)
     return work

@@ -15,7 +15,7 @@ def shifts(index: Index | None) -> list[tuple[str, float]]:
     if index is None or not len(index):
         return []
     columns, _, _ = index.columns()
-    weights = columns.get(index.model.spec.population, np.ones(len(index)))  # as the training's: an event counts once
+    weights = columns.get(index.model.spec.weight, np.ones(len(index)))  # as the training's: an event counts once
     known = index.model.artifact.reference
     found = []
     for column in index.model.spec.numbers():

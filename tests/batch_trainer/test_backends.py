@@ -26,7 +26,7 @@ from batch_trainer.warehouse import Warehouse, explain, open_warehouse
 from schemas.events import decode
 from schemas.features import Facts, facts
 from schemas.profile import Profile, update
-from schemas.times import parse_rfc3339
+from schemas.times import DAY, parse_rfc3339
 from tests.batch_trainer.backends import Backend, Tables, source
 from tests.batch_trainer.shops import THELOOK, UCI, Shop, nasties, regulars, shops
 
@@ -147,12 +147,12 @@ def test_postgres_tells_the_same_history(servers: Servers, tmp_path: Path) -> No
     assert found[0] == found[1]
 
 
-def replayed(warehouse: Warehouse, until: int) -> dict[str, Facts]:
+def replayed(warehouse: Warehouse, until: int, today: int) -> dict[str, Facts]:
     profiles: dict[str, Profile] = {}
     for _, key, value, at in history.events(warehouse):
         if at <= until:
             event = decode(key, value)
-            update(profiles.setdefault(event.user_id, Profile()), event)
+            update(profiles.setdefault(event.user_id, Profile(today=today)), event)
     return {user_id: facts(profile) for user_id, profile in profiles.items()}
 
 
@@ -164,16 +164,16 @@ def active(known: dict[str, Facts]) -> dict[str, Facts]:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(shop=shops(), day=st.integers(-1, 7))
 def test_a_warehouse_as_of_a_moment_counts_the_events_until_then(shop: Shop, day: int) -> None:
-    moment = parse_rfc3339("2024-01-02") + day * 86_400_000_000
+    moment = parse_rfc3339("2024-01-02") + day * DAY
     with TemporaryDirectory() as directory:
         url, mapped = shop.write(Path(directory))
         with open_warehouse(url, mapped) as whole:
-            expected = active(replayed(whole, moment))
+            expected = active(replayed(whole, moment, moment // DAY))
         try:
             with open_warehouse(url, mapped, as_of=moment) as cut:
                 assert active(counted(cut)) == expected
                 assert cut.data_until == moment >= cut.last_order
-                assert replayed(cut, 1 << 62) == counted(cut)
+                assert replayed(cut, 1 << 62, moment // DAY) == counted(cut)
         except WarehouseError as error:
             assert "no usable order until" in str(error)
             assert not any(f.placed_orders for f in expected.values())

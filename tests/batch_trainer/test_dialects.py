@@ -11,7 +11,7 @@ import pytest
 import sqlglot
 import sqlglot.expressions as sge
 
-from batch_trainer import counting, relations
+from batch_trainer import counting, formulas, relations
 from batch_trainer.canon import Canon, unprintable
 from batch_trainer.plan import plan
 from tests.batch_trainer.shops import TYPES
@@ -34,6 +34,8 @@ def statements(kind: str, text_times: bool = False) -> dict[str, str]:
     made = plan(given, canon, lambda name, schema: ibis.table(schema, name=f"segstream_{name}"), 1_790_000_000_000_000)
     asked = {step.name: step.rows for step in made.steps} | dict(made.questions)
     asked["facts"] = counting.facts(made.customers, made.orders, made.items, made.refunds)
+    known = ibis.table(asked["facts"].schema(), name="segstream_facts")
+    asked["features"] = known.select(**{name: formula(known) for name, formula in formulas.FORMULAS.items()})
     asked["digest"] = made.orders.select(digest=canon.digest(made.orders.user_id))
     return {name: compiler.to_sqlglot(rows).sql(dialect=compiler.dialect) for name, rows in asked.items()}
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from batch_trainer import history
 from batch_trainer.warehouse import Warehouse, open_warehouse
 from schemas.events import decode
-from schemas.features import Facts, facts
+from schemas.features import SHARES, Facts, facts
 from schemas.profile import Profile, update
 from tests.batch_trainer.shops import THELOOK, UCI, Shop, regulars, shops
 
@@ -27,7 +27,9 @@ def replayed(warehouse: Warehouse) -> dict[str, Facts]:
         assert topic == ("signups" if hasattr(event, "traits") else "orders")
         last = at
         update(profiles.setdefault(event.user_id, Profile()), event)
-    return {user_id: facts(profile) for user_id, profile in profiles.items()}
+    for profile in profiles.values():
+        profile.today = warehouse.today
+    return {user_id: facts(profile, warehouse.shares) for user_id, profile in profiles.items()}
 
 
 def counted(warehouse: Warehouse) -> dict[str, Facts]:
@@ -40,6 +42,7 @@ def counted(warehouse: Warehouse) -> dict[str, Facts]:
 @given(shop=shops())
 def test_a_replayed_shop_gives_the_facts_that_sql_counts(shop: Shop) -> None:
     with TemporaryDirectory() as directory, open_warehouse(*shop.write(Path(directory))) as warehouse:
+        warehouse.count_shares(f"{family}:{label}" for family in SHARES for label in ("A", "B", "ä", "Z", "x" * 200))
         assert replayed(warehouse) == counted(warehouse)
 
 

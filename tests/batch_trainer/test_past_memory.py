@@ -12,8 +12,6 @@ from batch_trainer import fit, moments, population
 from batch_trainer.recipes import RECIPES, Recipe
 from batch_trainer.trainer import train
 from batch_trainer.warehouse import Warehouse, open_warehouse
-from schemas.features import number as formula
-from schemas.features import transformed
 from schemas.model import Model
 from tests.batch_trainer.backends import Backend, source
 from tests.batch_trainer.shops import NOW, nasties, regulars
@@ -59,31 +57,6 @@ def test_moments_do_not_depend_on_threads(shop: tuple[str, Path], recipe: Recipe
             known = moments.measure(warehouse.engine, people.facts, people.spec, recipe.rare)
             found.append((known.covariance.tobytes(), known.means.tobytes(), known.frequent, people.user_ids))
     assert found[0] == found[1]
-
-
-def test_a_sql_formula_is_the_python_formula(tmp_path: Path) -> None:
-    with open_warehouse(*nasties().write(tmp_path)) as warehouse:
-        table = warehouse.everyone()
-        values = {
-            f"{name} {how}": moments.number(name, how, table)
-            for name in moments.FORMULAS
-            for how in ("identity", "log1p")
-        }
-        rows = [
-            dict(zip(columns, row, strict=True))
-            for columns in warehouse.batches(table.select(table, **values))
-            for row in zip(*columns.values(), strict=True)
-        ]
-        facts = dict(zip(*(lambda c: (c.user_ids, c.facts))(warehouse.facts()), strict=True))
-    for row in rows:
-        for name in moments.FORMULAS:
-            for how in ("identity", "log1p"):
-                value = formula(name, facts[row["user_id"]])
-                expected = None if value is None else transformed(how, value)
-                assert row[f"{name} {how}"] == (None if expected is None else pytest.approx(expected, rel=1e-12)), (
-                    name,
-                    row,
-                )
 
 
 def test_a_training_on_a_sample_counts_everybody(shop: tuple[str, Path], recipe: Recipe) -> None:

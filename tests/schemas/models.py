@@ -9,7 +9,10 @@ import msgspec
 from schemas.features import (
     ARTICLE,
     BEHAVIOUR,
+    DEMOGRAPHIC,
+    RFM,
     UNKNOWN,
+    Column,
     Facts,
     FeatureSpec,
 )
@@ -84,4 +87,10 @@ def sealed(shift: float = 0.0, guess: Newcomers | None = None) -> tuple[str, byt
     return model_id(made), to_bytes(made, SIGNER)
 
 
-SPECS = (BEHAVIOUR, ARTICLE)
+TASTES = FeatureSpec(
+    "tastes",
+    (Column("category_share:Acme", "share"), Column("brand_share:Blue", "share"), Column("orders", "log1p")),
+    ("category",),
+    "items",
+)
+SPECS = (BEHAVIOUR, ARTICLE, RFM, DEMOGRAPHIC, TASTES)

@@ -63,6 +63,7 @@ def test_sums_and_counts_are_those_of_the_kept_orders(batch: list[bytes]) -> Non
     assert known.placed_orders == len(placed)
     assert known.orders == len(sales)
     assert known.spend == sum(order.total for order in sales)
+    assert known.last_order_at == max((order.at for order in sales), default=None)
     assert known.returned_orders == sum(order.flags & (RETURNED | CANCELLED) == RETURNED for _, order in orders)
     assert known.items == sum(line[-1] for line in lines)
     assert known.categories == len({line[4] for line in lines} - {None})
@@ -131,6 +132,7 @@ def test_a_long_history_in_time_order_has_the_sums_of_a_plain_count_however_ofte
     assert known.orders == 1000 - len(cancelled)
     assert known.spend == 100 * sum(total for n, total in placed.items() if n not in cancelled)
     assert known.returned_orders == len(refunded - cancelled)
+    assert known.last_order_at == decode(b"u1", batch[-2]).at
     assert known.items == 2000
     assert known.categories == 11
     assert known.brand == max(brands, key=brands.__getitem__)

@@ -100,3 +100,20 @@ def test_an_interrupted_replay_is_run_again_beside_live_traffic(shop: Installati
         assert change.cause == ("behaviour" if change.caused_by in produced else "bootstrap")
     signed_up_only = [c.segment for c in shop.state().values() if not c.profile.placed_orders]
     assert set(signed_up_only) == {PROSPECT}
+    time_moves_customers(shop, where)
+
+
+def time_moves_customers(shop: Installation, where: list[str]) -> None:
+    """With recency: as of today, and again as of a day to come, on which time alone has moved customers."""
+    assert segstream(shop, "train", *where, "--recipe", "rfm", "--publish")[0] == 0
+    agrees(shop, where)
+    assert shop.workers[-1].stop() == 0
+    later = "2028-01-01T00:00:00Z"
+    shop.worker(SEGSTREAM_AS_OF=later).wait_ready()
+    agrees(shop, [*where, "--as-of", later])
+    lapsed = [change for change in shop.changes() if change.cause == "time"]
+    assert lapsed
+    assert {(change.caused_by, change.event_time) for change in lapsed} == {(f"time:{later}", later)}
+    assert (
+        segstream(shop, "verify", *where, "--as-of", "2029-01-01T00:00:00Z", "--wait", "1")[1]["feature_mismatches"] > 0
+    )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from schemas.customer import Customer
 from schemas.events import decode
-from schemas.features import Facts, facts
+from schemas.features import RFM, Facts, facts
 from schemas.model import Model
 from schemas.profile import Profile, update
+from schemas.times import DAY
 from segstream.verify import Parity, compare
 from tests.installation import order
-from tests.schemas.models import model
+from tests.schemas.models import TASTES, model
 
 
 def verified(one: Model, segment: str | None = None) -> Parity:
@@ -50,6 +52,40 @@ def test_a_customer_held_beyond_the_hysteresis_is_a_mismatch(segment: str) -> No
     found = verified(one, other(one) if segment == "other" else segment)
     assert (found.holds, found.held, found.segment_mismatches) == (False, 0, 1)
     assert "held in" in found.differences[0]
+
+
+def test_recency_is_compared_as_of_the_day_and_who_was_not_looked_at_since_is_a_mismatch() -> None:
+    one, profile = model(RFM), Profile()
+    update(profile, decode(b"7", order(7, 1)[2]))
+    profile.today = (profile.last_order_at or 0) // DAY + 10
+    segment = one.assign(profile, None)[0]
+    streamed = {"7": Customer(model_id=one.id, segment=segment, nearest=segment, profile=profile)}
+    for today, mismatches in (
+        (profile.today - 5, 0),
+        (profile.today, 0),
+        (profile.today + 3, 0),
+        (profile.today + 4, 1),
+    ):
+        found = compare(one, [{"7": msgspec.structs.replace(facts(profile), today=0)}], streamed, today)
+        assert found.feature_mismatches == mismatches
+    assert "was last decided as of" in found.differences[0]
+
+
+def test_shares_are_compared() -> None:
+    one, profile = model(TASTES), Profile()
+    update(
+        profile,
+        decode(
+            b"7",
+            order(7, 1, properties={"order_id": "o1", "products": [{"category": "Acme"}, {"category": "Blue"}]})[2],
+        ),
+    )
+    segment = one.assign(profile, None)[0]
+    streamed = {"7": Customer(model_id=one.id, segment=segment, nearest=segment, profile=profile)}
+    wanted = facts(profile, one.shares)
+    assert wanted.shares == {"category_share:Acme": 0.5}
+    assert compare(one, [{"7": wanted}], streamed).holds
+    assert not compare(one, [{"7": msgspec.structs.replace(wanted, shares={})}], streamed).holds
 
 
 def test_a_customer_of_other_facts_is_a_mismatch() -> None:
