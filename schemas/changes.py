@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -59,14 +59,40 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True):
     suggested_action: str
 
 
-class ModelEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Something has happened to a model."""
+ModelStep = Literal[
+    "training-started",
+    "training-refused",
+    "training-failed",
+    "training-abandoned",
+    "candidate-published",
+    "shadow-compared",
+    "activation-refused",
+    "published",
+    "activated",
+    "rolled-back",
+    "confirmed",
+    "refused",
+]
 
-    action: Literal["published", "activated", "rolled-back", "refused"]
+
+class ModelEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something has happened to a model, or on the way to one."""
+
+    action: ModelStep
     model_id: str
+    """Empty before there is one."""
     at: str
     by: str
     reason: str = ""
+    run_id: str = ""
+    """The trainer's run that it is a step of; empty: done by hand, or by a worker."""
+    details: dict[str, Any] = {}
+    """What the step was decided by: gates, the comparison, the workers' rates."""
+
+    @property
+    def event_id(self) -> str:
+        """The same for the same step, however often it is told."""
+        return f"{self.run_id}:{self.action}" if self.run_id else f"{self.action}:{self.model_id}:{self.at}"
 
 
 _SOURCE: Final = "segstream"
@@ -83,6 +109,11 @@ def decode_change(data: bytes) -> SegmentChanged:
 def decode_alert(data: bytes) -> DriftAlert:
     """The alert that `encode` wrote. Raises msgspec.ValidationError where it is none."""
     return msgspec.json.decode(data, type=DriftAlert)
+
+
+def decode_model_event(data: bytes) -> ModelEvent:
+    """The model event that `encode` wrote. Raises msgspec.ValidationError where it is none."""
+    return msgspec.json.decode(data, type=ModelEvent)
 
 
 def headers(

@@ -142,6 +142,55 @@ class Settings(BaseSettings):
         description="Secret under which customers' ids are hashed in the audit topic; the same for everyone who looks there. "
         "Unset: the key file in home, made on first use.",
     )
+    trainer_min_gap: float = Field(
+        86_400.0, ge=0, description="Seconds between the starts of two trainings of `trainer watch`; by hand at once."
+    )
+    trainer_max_age: float = Field(
+        2_592_000.0, ge=0, description="Seconds after which `trainer watch` trains because the model is old; 0: never."
+    )
+    trainer_schedule: float = Field(
+        0.0, ge=0, description="Seconds between trainings that `trainer watch` makes in any case; 0: only for a reason."
+    )
+    trainer_waived_gates: str = Field(
+        "",
+        description="Gates (comma-separated) that do not keep a training of `trainer watch` from becoming a candidate, e.g. moved_share: "
+        "live customers judge then.",
+    )
+    shadow_one_in: int = Field(
+        4, ge=1, description="A candidate is tried on one in so many customers, always the same ones."
+    )
+    shadow_rate: float = Field(
+        100.0, gt=0, description="Customers per second and worker that a candidate is tried on, at most."
+    )
+    shadow_sample: int = Field(500, ge=1, description="Customers that must be seen before a candidate is judged.")
+    shadow_seconds: float = Field(600.0, ge=0, description="Seconds that a candidate is tried for, at least.")
+    shadow_timeout: float = Field(
+        21_600.0, gt=0, description="Seconds after which a candidate that too few customers were seen for is refused."
+    )
+    shadow_max_moved: float = Field(
+        0.25, ge=0, le=1, description="Share of the live customers who may change segment by a candidate."
+    )
+    shadow_worse_distance: float = Field(
+        0.25,
+        ge=0,
+        description="How much farther live customers may lie from what a candidate learnt than from what the active model learnt, "
+        "standard deviations of the log distance.",
+    )
+    rollback_within: float = Field(
+        900.0, ge=0, description="Seconds after an activation by `trainer watch` in which worse health rolls it back."
+    )
+    rollback_unready: float = Field(60.0, ge=0, description="Seconds that a worker may be not ready in that time.")
+    rollback_dead_letters: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of the events that may become dead letters in that time, beyond the share before.",
+    )
+    rollback_changes: float = Field(
+        3.0,
+        ge=1,
+        description="How many times as often as before customers may change segment by what they do in that time.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="Structured logs as JSON lines, or for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe level that is logged."

@@ -73,7 +73,7 @@ DRIFT_ALERTS = Topic(
 )
 MODEL_EVENTS = Topic(
     name="model-events",
-    purpose="out: models published, activated, refused",
+    purpose="out: every step of the models, from a training to its activation or refusal",
     by_customer=False,
     retention_ms=90 * _DAY_MS,
 )

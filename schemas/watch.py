@@ -13,7 +13,7 @@ from typing import Any, Final
 import redis
 
 from schemas.model import Model, RejectedModel, from_bytes
-from schemas.registry import Registry
+from schemas.registry import Candidate, Registry
 from schemas.signing import Keyring
 
 _log: Final = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class ModelWatch:
 
     `on_looked` is called once, after the first look, whether that found a model or not.
     `last_good` is a file that keeps the sealed artifact, so that a cold start without Redis has a model; its signature is
-    checked like any other's.
+    checked like any other's. `on_candidate`, where given, is told of every good candidate, and with None that there is none any more.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class ModelWatch:
         on_refused: Callable[[str, str], None] = lambda model_id, reason: None,
         on_looked: Callable[[], None] = lambda: None,
         last_good: Path | None = None,
+        on_candidate: Callable[[Model | None, Candidate | None], None] | None = None,
     ) -> None:
         self._client = client
         self._registry = Registry(client, prefix)
@@ -59,6 +60,8 @@ class ModelWatch:
         self._on_refused = on_refused
         self._on_looked = on_looked
         self._last_good = last_good
+        self._on_candidate = on_candidate
+        self._candidate: Candidate | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-watch", daemon=True)
         self.state = WatchState()
@@ -76,10 +79,12 @@ class ModelWatch:
         if not self.check() and self.state.model is None:
             self._cold_start()
         self._on_looked()
+        self.check_candidate()
         while not self._stop.is_set():
             self._wait()
             if not self._stop.is_set():
                 self.check()
+                self.check_candidate()
 
     def check(self) -> bool:
         """Look at the active pointer once; whether the registry could be read."""
@@ -98,6 +103,27 @@ class ModelWatch:
             return False
         self._take(active, data)
         return True
+
+    def check_candidate(self) -> None:
+        """Look at the candidate once, where somebody wants to know. One that cannot be read stays; one that cannot be trusted is none."""
+        if self._on_candidate is None:
+            return
+        try:
+            found = self._registry.candidate()
+            if found == self._candidate:
+                return
+            data = self._registry.load(found.model_id) if found is not None else None
+        except (redis.RedisError, OSError):
+            return  # `check` has told of it
+        self._candidate = found
+        if found is None or data is None:
+            self._on_candidate(None, None)
+            return
+        try:
+            self._on_candidate(from_bytes(data, self._keys), found)
+        except RejectedModel as error:
+            _log.error("candidate refused", extra={"model_id": found.model_id, "reason": str(error)})
+            self._on_candidate(None, None)
 
     def _take(self, active: str, data: bytes | None) -> None:
         try:

@@ -61,10 +61,30 @@ class Step(BaseModel):
     at: str
 
 
+class Pair(BaseModel):
+    """Customers who would go from one segment to another."""
+
+    before: str
+    after: str
+    customers: int
+
+
+class Trial(BaseModel):
+    """A candidate beside the active model, as live customers have seen both until now."""
+
+    model_id: str
+    base: str | None = Field(description="The model that it is compared with.")
+    since: str
+    customers: int
+    moved: int
+    matrix: list[Pair]
+
+
 class Models(BaseModel):
     """All stored versions, and what was done with them; the latest first."""
 
     active: str | None
+    candidate: Trial | None = Field(description="Null where none is being tried.")
     versions: list[Version]
     log: list[Step]
 
@@ -183,7 +203,22 @@ def listed(services: Services) -> Models:
         Step(action=e.action, model_id=e.model_id, before=e.before, by=e.by, reason=e.reason, at=rfc3339(e.at))
         for e in library.log()
     ]
-    return Models(active=active, versions=rows, log=steps)
+    return Models(active=active, candidate=_trial(services), versions=rows, log=steps)
+
+
+def _trial(services: Services) -> Trial | None:
+    found = services.library.registry.candidate()
+    if found is None:
+        return None
+    seen = services.library.registry.trial(found)
+    return Trial(
+        model_id=found.model_id,
+        base=found.base,
+        since=rfc3339(found.at),
+        customers=seen.customers,
+        moved=seen.moved,
+        matrix=[Pair(before=p.before, after=p.after, customers=p.customers) for p in seen.matrix],
+    )
 
 
 def document(services: Services, model_id: str) -> ModelDocument:

@@ -18,6 +18,7 @@ from segstream import (
     model_commands,
     token_commands,
     topic_commands,
+    trainer_commands,
     user_commands,
 )
 from segstream.outcome import NO, UNREACHABLE, Json, err, out, outcome, pairs
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(topic_commands.app, name="topics")
 app.add_typer(model_commands.app, name="models")
 app.add_typer(key_commands.app, name="keys")
+app.add_typer(trainer_commands.app, name="trainer")
 app.add_typer(user_commands.app, name="users")
 app.add_typer(token_commands.app, name="tokens")
 app.add_typer(audit_commands.app, name="audit")
@@ -66,6 +68,7 @@ def train(
     directory: Annotated[
         Path | None, typer.Option("--out", help="Where the report goes; default: home/reports/<model>.")
     ] = None,
+    sealed: Annotated[Path | None, typer.Option(help="Also write the signed model into this file.")] = None,
     as_of: Annotated[
         str, typer.Option("--as-of", help="Leave out what happened after this moment (RFC 3339); default: nothing.")
     ] = "",
@@ -92,7 +95,7 @@ def train(
             return
         done = training.train(
             Settings(), source, warehouse, recipe, pairs(param), k=k, publish=publish, force=force, directory=directory,
-            as_of=as_of, hysteresis=hysteresis, say=lambda text: err.print(text, soft_wrap=True),
+            as_of=as_of, hysteresis=hysteresis, sealed_to=sealed, say=lambda text: err.print(text, soft_wrap=True),
         )  # fmt: skip
         result.document = done.document
         result.code = 0 if done.accepted else NO

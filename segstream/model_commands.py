@@ -22,18 +22,13 @@ Reason = Annotated[str, typer.Option(help="Why; kept in the log.")]
 
 def announce(settings: Settings, action: str, model_id: str, reason: str = "") -> None:
     """Tell `model-events`; the model itself is in Redis, so that Kafka being away is only said."""
-    from schemas import changes, topics
-    from segstream import kafka
+    from schemas.changes import ModelEvent
+    from segstream import kafka, model_events
 
-    now = context.now_micros()
-    event = changes.ModelEvent(action=action, model_id=model_id, at=rfc3339(now), by=context.who(), reason=reason)  # type: ignore[arg-type]
+    at = rfc3339(context.now_micros())
+    event = ModelEvent(action=action, model_id=model_id, at=at, by=context.who(), reason=reason)  # type: ignore[arg-type]
     try:
-        kafka.require(settings, topics.MODEL_EVENTS.name)
-        producer = kafka.producer(settings)
-        headers = changes.headers(event, f"{action}:{model_id}:{now}", model_id, now)
-        producer.produce(topics.MODEL_EVENTS.name, changes.encode(event), model_id.encode(), headers=headers)
-        if producer.flush(10):
-            err.print("Kafka did not take the model event; the model itself is published.")
+        model_events.tell(settings, event)
     except (kafka.KafkaUnreachable, No) as error:
         err.print(f"No model event was sent ({error}); the model itself is published.", soft_wrap=True)
 
@@ -53,13 +48,15 @@ def list_models(json: Json = False) -> None:
     """The stored versions, latest first."""
     with outcome(json) as result:
         registry = context.registry(Settings())
-        active = registry.active()
+        active, candidate = registry.active(), registry.candidate()
+        tried = candidate.model_id if candidate else None
         rows = [{"model_id": m, "published_at": rfc3339(at), "active": m == active} for m, at in registry.versions()]
-        result.document = {"active": active, "models": rows}
+        result.document = {"active": active, "candidate": tried, "models": rows}
         if not json:
             table = Table("model", "published", "")
             for row in rows:
-                table.add_row(row["model_id"], row["published_at"], "active" if row["active"] else "")
+                standing = "active" if row["active"] else "candidate" if row["model_id"] == tried else ""
+                table.add_row(row["model_id"], row["published_at"], standing)
             out.print(table if rows else "No model is published yet: `segstream train --publish`")
 
 
@@ -137,6 +134,40 @@ def flapping(
         result.code = 0 if result.document["reached"] else NO
         if not json:
             command.show(result.document, out)
+
+
+@app.command()
+def shadow(json: Json = False) -> None:
+    """The candidate beside the active model, as live customers have seen both until now."""
+    with outcome(json) as result:
+        registry = context.registry(Settings())
+        found = registry.candidate()
+        if found is None:
+            raise No("no candidate is being tried; `segstream trainer log` tells what became of the last one")
+        seen = registry.trial(found)
+        mix = seen.mix() if seen.customers else ({}, {})
+        result.document = {
+            "candidate": found.model_id,
+            "active": found.base,
+            "run_id": found.run_id,
+            "since": rfc3339(found.at),
+            **msgspec.to_builtins(seen),
+            "moved_share": seen.share,
+            "mix_before": mix[0],
+            "mix_after": mix[1],
+        }
+        if not json:
+            out.print(
+                f"[bold]{found.model_id}[/] beside {found.base or 'no model'} since {rfc3339(found.at)}: {seen.customers} customers, "
+                f"{seen.moved} would move ({seen.share:.1%}); mean log distance {seen.log_distance_before:.3f} -> {seen.log_distance_after:.3f}",
+                highlight=False,
+            )
+            table = Table("from", "to", "customers")
+            for pair in seen.matrix:
+                table.add_row(
+                    pair.before, pair.after, str(pair.customers), style="" if pair.before == pair.after else "yellow"
+                )
+            out.print(table)
 
 
 @app.command()

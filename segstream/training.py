@@ -50,6 +50,7 @@ def train(
     say: Callable[[str], None],
     as_of: str = "",
     hysteresis: float | None = None,
+    sealed_to: Path | None = None,
 ) -> Done:
     """Train, write the report and, where asked and allowed, publish.
 
@@ -76,6 +77,8 @@ def train(
         )
     report = write_report(training, directory or settings.home / "reports" / training.model_id)
     refusal = training.refusal()
+    if sealed_to is not None:
+        sealed_to.write_bytes(to_bytes(training.artifact, context.signer(settings)))
     if publish:
         if refusal and not force:
             raise No(f"not published: {refusal} (report: {report}); --force 'reason' publishes nevertheless")

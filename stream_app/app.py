@@ -23,6 +23,7 @@ from schemas.model import Model
 from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.times import rfc3339
+from schemas.vitals import Vitals
 from schemas.watch import ModelWatch
 from stream_app import assembly, pulse, recovery
 from stream_app.ageing import Ageing
@@ -41,7 +42,9 @@ from stream_app.outbox import Group, Outbox, Piece
 from stream_app.projection import Projection
 from stream_app.recovery import Restored
 from stream_app.segmenter import Position
+from stream_app.shadow import Shadow
 from stream_app.sweep import Sweep
+from stream_app.vitals import Reporter
 from stream_app.watchdog import Watchdog
 from stream_app.work import Work, fold
 
@@ -97,6 +100,16 @@ class Worker:
         )
         self._trusts = partial(is_signed, keys=keys)
         self.expiry = Expiry(self.outbox, clock, self.customers, lambda: self.store.owned)
+        beside = connections.redis_async(settings)
+        self.shadow = Shadow(
+            beside,
+            settings.prefix,
+            self.metrics,
+            one_in=settings.shadow_one_in,
+            rate=settings.shadow_rate,
+            seconds=time.monotonic,
+        )
+        self.reporter = Reporter(beside, settings.prefix, clock, self._vitals)
         self.projection = Projection(
             connections.redis_async(settings),
             settings.prefix,
@@ -116,6 +129,7 @@ class Worker:
             on_refused=lambda model_id, reason: self._in_loop(self._refused, model_id, reason),
             on_looked=lambda: self._in_loop(self._looked.set),
             last_good=settings.home / "last-good.model",
+            on_candidate=lambda model, entry: self._in_loop(self.shadow.install, model, entry),
         )
         self.watchdog = Watchdog(
             settings,
@@ -157,6 +171,8 @@ class Worker:
             self.ageing.run(),
             self.expiry.run(),
             self.projection.run(),
+            self.shadow.run(),
+            self.reporter.run(self._is_unready),
             pulse.run(self.metrics.loop_held),
         ):
             self._guarded(run)
@@ -252,6 +268,7 @@ class Worker:
             raise Recreated(
                 f"{tp.topic}-{partition} ends at {consumer.highwater(tp)}, offset {work.fence} was applied: {RECREATED}"
             )
+        self.shadow.observe(message.value, self._customers[partition], self.model)
         alerts = self.drift.observe(work.distances, work.event_time, partition, now) if work.distances else []
         extra = []
         for alert in alerts:
@@ -290,8 +307,11 @@ class Worker:
                 self.metrics.repeated.inc(work.repeated)
                 self.metrics.ignored.inc(work.ignored)
                 self.metrics.latency.observe(max(0, now_ms - work.produced_at) / 1000)
+            self.reporter.tally.add(work)
             for change in work.changes:
                 self.metrics.changes.labels(change.cause).inc()
+                if change.cause == "model":
+                    self.metrics.migrated(change.from_segment, change.to_segment)
             for letter in work.dead_letters:
                 self.metrics.dead_letters.labels(letter.error).inc()
             letters.update(letter.error for letter in work.dead_letters)
@@ -333,6 +353,21 @@ class Worker:
             projection_error=self.projection.error,
             stalled=self.watchdog.reasons,
         )
+
+    def _vitals(self) -> Vitals:
+        state = self.watch.state
+        return Vitals(
+            worker=self.reporter.name(),
+            at=0,
+            model_id=self.model.id if self.model else "",
+            refused_id=state.refused_id,
+            refused=state.refused,
+        )
+
+    def _is_unready(self) -> bool:
+        """Not doing its work, though nothing is being restored: a start or a rebalance is no model's fault."""
+        condition = self.condition()
+        return condition.started and not condition.recovering and not judge(condition).ready
 
     def verdict(self) -> tuple[Condition, Verdict]:
         """The condition and what it means; brings the gauges up to date."""

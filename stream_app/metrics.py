@@ -7,6 +7,9 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _LATENCY: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600)
+PAIRS: Final = 400
+"""Pairs of segments whose migrations are counted one by one: twenty segments, each to each."""
+OTHERS: Final = ("other", "other")
 _HELD: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 
 
@@ -59,4 +62,20 @@ class Metrics:
         self.ready = Gauge("segstream_ready", "1 while the worker is ready.", registry=r)
         self.model = Gauge("segstream_model_info", "1 for the model in use.", ["model_id", "recipe"], registry=r)
         self.refused = Counter("segstream_models_refused", "Artifacts that were refused.", registry=r)
+        self.migrations = Counter(
+            "segstream_migrations", "Customers whom a new model moved.", ["from_segment", "to_segment"], registry=r
+        )
+        self._pairs: set[tuple[str, str]] = set()
+        self.shadowed = Counter(
+            "segstream_shadowed", "Looks at customers by a candidate beside the active model.", registry=r
+        )
         self.alerts = Counter("segstream_drift_alerts", "Drift alerts raised.", ["signal"], registry=r)
+
+    def migrated(self, before: str | None, after: str) -> None:
+        """Count a customer whom a new model moved; the pairs beyond PAIRS together, so that years of models cannot swell the metrics."""
+        pair = (before or "", after)
+        if pair not in self._pairs:
+            if len(self._pairs) >= PAIRS:
+                pair = OTHERS
+            self._pairs.add(pair)
+        self.migrations.labels(*pair).inc()

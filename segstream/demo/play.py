@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from sandbox.shop import Shop
 from sandbox.traffic import Traffic
 from schemas.settings import Settings
 from segstream import context, kafka, training
+from segstream.demo.loop import DONE, Loop
 from segstream.demo.probe import Probe
 from segstream.demo.stage import Stage, stage
 from segstream.demo.view import View, picture
@@ -22,9 +22,22 @@ DAYS: Final = 365
 SHIFT_AT: Final = 0.4
 """Share of the live time after which the shop's customers change."""
 RETRAIN_BY: Final = 0.8
-"""Share of the live time by which a new model is trained, whether an alert came or not."""
-FORCE: Final = "the demo has made its customers behave differently on purpose"
-"""Why the second model is published even where many customers change segment with it."""
+"""Share of the live time by which a training is asked for, whether an alert came or not."""
+ASKED: Final = "the demo has made its customers behave differently, and no alert has come yet"
+PATIENCE: Final = 60.0
+"""Seconds beyond the live time that the loop may take to come to its end."""
+STEPS: Final = {
+    "training-started": "the trainer starts",
+    "training-refused": "the trainer's gates refuse the model",
+    "training-failed": "the training came to no model",
+    "training-abandoned": "the training is given up",
+    "candidate-published": "trained; it is tried beside the active model on live customers",
+    "shadow-compared": "compared on live customers",
+    "activation-refused": "the candidate is refused",
+    "activated": "activated; customers move to it (cause=model)",
+    "confirmed": "the new model stays",
+    "rolled-back": "the old model is back",
+}
 SOURCE: Final = "thelook"
 
 
@@ -76,7 +89,8 @@ def _play(scene: Stage, view: View, seconds: int, customers: int, rate: float, s
     finally:
         traffic.stop()
         probe.stop()
-    ok = parity.holds and bool(probe.alerts) and not traffic.error
+    steps = [event.action for event in probe.steps]
+    ok = parity.holds and bool(probe.alerts) and "activated" in steps and not traffic.error
     return {
         "ok": ok,
         "events_in": sent["events"] + traffic.count,
@@ -90,6 +104,7 @@ def _play(scene: Stage, view: View, seconds: int, customers: int, rate: float, s
             for a in probe.alerts
         ],
         "models": [first["model_id"], parity.model_id],
+        "loop": [{"step": e.action, "model_id": e.model_id, "reason": e.reason} for e in probe.steps],
         "dashboard": address,
         "worker_log": str(scene.log),
     }
@@ -97,26 +112,25 @@ def _play(scene: Stage, view: View, seconds: int, customers: int, rate: float, s
 
 def _live(scene: Stage, view: View, probe: Probe, traffic: Traffic, shop: Shop, seconds: int, url: str) -> int:
     """The live part; how many of the traffic's happenings are in the warehouse already."""
-    retraining = _Retraining(scene, traffic, url)
+    loop = Loop(scene, traffic, SOURCE, url)
+    teller = _Teller(view, probe)
     traffic.start()
     begun = time.monotonic()
     before, before_at, speed = 0, begun, 0.0
-    shifted = told = False
+    asked = False
     view.open()
     try:
-        while (elapsed := time.monotonic() - begun) < seconds or retraining.running:
-            if not shifted and elapsed > SHIFT_AT * seconds:
-                shifted = True
+        while (elapsed := time.monotonic() - begun) < seconds or (
+            _is_busy(loop, probe) and elapsed < seconds + PATIENCE
+        ):
+            if not loop.begun and elapsed > SHIFT_AT * seconds:
                 shop.shift()
                 view.say("the customers begin to behave differently: dearer, larger, more mixed baskets")
-            if probe.alerts and not told:
-                told = True
-                view.say(f"drift alert: {probe.alerts[0].message}")
-            if shifted and not retraining.begun and (told or elapsed > RETRAIN_BY * seconds):
-                view.say("training again with what has happened since")
-                retraining.start()
-            if retraining.finished():
-                view.say(f"published {retraining.model_id}; customers move to it (cause=model)")
+                loop.start()
+            if loop.begun and not asked and elapsed > RETRAIN_BY * seconds and not probe.steps:
+                asked = True
+                loop.ask(ASKED)
+            teller.tell()
             now = time.monotonic()
             if now - before_at >= 1:
                 speed, before, before_at = (traffic.count - before) / (now - before_at), traffic.count, now
@@ -129,64 +143,39 @@ def _live(scene: Stage, view: View, probe: Probe, traffic: Traffic, shop: Shop, 
             }
             view.update(lambda numbers=numbers: picture(probe, numbers))  # type: ignore[misc]
             time.sleep(0.25)
-        if retraining.finished():
-            view.say(f"published {retraining.model_id}; customers move to it (cause=model)")
+        teller.tell()
     finally:
         view.close()
-        retraining.join()
-    return retraining.appended
+        loop.stop()
+    return loop.appended
 
 
-class _Retraining:
-    """Append what happened, train and publish, in the background."""
-
-    def __init__(self, scene: Stage, traffic: Traffic, url: str) -> None:
-        self._scene = scene
-        self._traffic = traffic
-        self._url = url
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
-        self._told = False
-        self.model_id = ""
-        self.appended = 0
-
-    @property
-    def begun(self) -> bool:
-        return self._thread is not None
-
-    @property
-    def running(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="retraining", daemon=True)
-        self._thread.start()
-
-    def finished(self) -> bool:
-        """True once, when it is done. Raises what went wrong."""
-        if not self.begun or self.running or self._told:
-            return False
-        self._told = True
-        if self._error is not None:
-            raise self._error
-        return True
-
-    def join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            happened, self.appended = self._traffic.delivered()
-            warehouse.append(self._scene.home.warehouse, happened)
-            self.model_id = _train(self._scene.settings, self._url, FORCE)["model_id"]
-        except Exception as error:
-            self._error = error
+def _is_busy(loop: Loop, probe: Probe) -> bool:
+    return loop.begun and not loop.failed and not (probe.steps and probe.steps[-1].action in DONE)
 
 
-def _train(settings: Settings, url: str, force: str = "") -> dict[str, Any]:
+class _Teller:
+    """Says what alerts and the trainer's loop have told, each thing once."""
+
+    def __init__(self, view: View, probe: Probe) -> None:
+        self._view = view
+        self._probe = probe
+        self._alerts = 0
+        self._steps = 0
+
+    def tell(self) -> None:
+        for alert in self._probe.alerts[self._alerts :]:
+            self._alerts += 1
+            resolved = getattr(alert, "status", "opened") == "resolved"
+            self._view.say(f"drift alert{' resolved' if resolved else ''}: {alert.message}")
+        for event in self._probe.steps[self._steps :]:
+            self._steps += 1
+            self._view.say(f"{STEPS.get(event.action, event.action)} {event.model_id}: {event.reason}")
+
+
+def _train(settings: Settings, url: str) -> dict[str, Any]:
     done = training.train(
-        settings, SOURCE, url, "behaviour", {}, k=0, publish=True, force=force, directory=None, say=lambda text: None
+        settings, SOURCE, url, "behaviour", {}, k=0, publish=True, force="", directory=None, say=lambda text: None
     )
     return done.document
 

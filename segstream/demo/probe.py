@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas import topics
-from schemas.changes import DriftAlert, SegmentChanged, decode_alert, decode_change
+from schemas.changes import DriftAlert, ModelEvent, SegmentChanged, decode_alert, decode_change, decode_model_event
 from schemas.settings import Settings
 from segstream import kafka
 
 
 class Probe:
-    """A thread that reads segment changes and drift alerts from the start, as any service would."""
+    """A thread that reads segment changes, drift alerts and model events from the start, as any service would."""
 
     def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
         self._client = kafka.consumer(settings, "segstream-demo-probe")
@@ -25,6 +25,8 @@ class Probe:
         self.causes: Counter[str] = Counter()
         self.latest: deque[SegmentChanged] = deque(maxlen=8)
         self.alerts: list[DriftAlert] = []
+        self.steps: list[ModelEvent] = []
+        """What the trainer's loop did."""
         self.where: dict[str, str] = {}
         """Segment id of every customer."""
         self.names: dict[str, str] = {}
@@ -34,7 +36,7 @@ class Probe:
 
     def start(self) -> None:
         """Begin to read."""
-        self._client.subscribe([topics.CHANGES.name, topics.DRIFT_ALERTS.name])
+        self._client.subscribe([topics.CHANGES.name, topics.DRIFT_ALERTS.name, topics.MODEL_EVENTS.name])
         self._thread.start()
 
     def stop(self) -> None:
@@ -54,6 +56,12 @@ class Probe:
     def _take(self, topic: str, value: bytes, now: int) -> None:
         if topic == topics.DRIFT_ALERTS.name:
             self.alerts.append(decode_alert(value))
+            return
+        if topic == topics.MODEL_EVENTS.name:
+            event = decode_model_event(value)
+            if event.run_id and event.event_id not in self._ids:
+                self._ids.add(event.event_id)
+                self.steps.append(event)
             return
         change = decode_change(value)
         if change.change_id in self._ids:

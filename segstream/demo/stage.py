@@ -24,6 +24,18 @@ from segstream import kafka
 from segstream.outcome import No
 
 READY: Final = 90.0
+IN_A_HURRY: Final = {
+    "SEGSTREAM_TRAINER_MIN_GAP": "3600",
+    "SEGSTREAM_TRAINER_WAIVED_GATES": "moved_share,smallest_segment_share",
+    "SEGSTREAM_SHADOW_ONE_IN": "1",
+    "SEGSTREAM_SHADOW_RATE": "500",
+    "SEGSTREAM_SHADOW_SAMPLE": "300",
+    "SEGSTREAM_SHADOW_SECONDS": "3",
+    "SEGSTREAM_SHADOW_TIMEOUT": "20",
+    "SEGSTREAM_SHADOW_MAX_MOVED": "0.9",
+    "SEGSTREAM_ROLLBACK_WITHIN": "4",
+}
+"""A demo has minutes, and its shift is meant: few customers are enough, and many of them may move."""
 
 
 @dataclass(slots=True)
@@ -112,7 +124,7 @@ def stage(settings: Settings) -> Iterator[Stage]:
     home.root.mkdir(parents=True)
     made: Stage | None = None
     try:
-        environment = servers.start(home, os.environ) | {"SEGSTREAM_HOME": str(home.root)}
+        environment = servers.start(home, os.environ) | {"SEGSTREAM_HOME": str(home.root), **IN_A_HURRY}
         values = {name.removeprefix("SEGSTREAM_").lower(): value for name, value in environment.items()}
         made = Stage(Settings(**values), environment, home)  # type: ignore[arg-type]
         _empty(made.settings)

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.changes import DriftAlert, ModelEvent, SegmentChanged, decode_alert, decode_change, encode
+from schemas.changes import (
+    DriftAlert,
+    ModelEvent,
+    SegmentChanged,
+    decode_alert,
+    decode_change,
+    decode_model_event,
+    encode,
+)
 from schemas.events import Identified, InvalidEvent, OrderCompleted, OrderRefunded, SignedUp, UserDeleted, decode
 
 ROOT = Path(__file__).parents[2] / "schemas"
@@ -102,6 +110,8 @@ def test_an_example_follows_its_schema_and_is_read(path: Path) -> None:
         assert json.loads(encode(decode_change(body))) == document
     elif path.parent.name == "drift-alerts":
         assert json.loads(encode(decode_alert(body))) == document
+    elif path.parent.name == "model-events":
+        assert json.loads(encode(decode_model_event(body))) == {"run_id": "", "details": {}} | document
     elif path.parent.name in ("orders", "signups") and name in expected:
         assert isinstance(decode(None, body), expected[name])
 
