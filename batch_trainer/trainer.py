@@ -37,9 +37,11 @@ from batch_trainer.progress import Progress, counted
 from batch_trainer.recipes import Recipe
 from batch_trainer.sample import hash_sample
 from batch_trainer.warehouse import Warehouse
+from schemas.drift import DISTANCE, RECONSTRUCTION
 from schemas.features import FEATURES, POPULATIONS, FeatureSpec
 from schemas.model import Artifact, Golden, Model, Reference, model_id
 from schemas.newcomer import probabilities
+from schemas.reference import Distribution, Residuals, distributions
 from schemas.times import DAY, rfc3339
 
 FIT_ON: Final = 100_000
@@ -158,10 +160,9 @@ def train(
     )
     model = Model(artifact, "")
     fit.hold(model, people.rows, points, labels)
+    reference, known = _reference(model, people, columns)
     artifact = msgspec.structs.replace(
-        artifact,
-        golden=_golden(model, people, labels),
-        reference=_reference(model, people, columns),
+        artifact, golden=_golden(model, people, labels), reference=reference, distributions=known
     )
     on_progress("replaying", 0.0)
     calmed = flapping.estimate(flapping.replay(warehouse, model), hysteresis)
@@ -246,20 +247,26 @@ def _golden(model: Model, people: Population, labels: segments.Labels) -> tuple[
     )
 
 
-def _reference(model: Model, people: Population, columns: pd.DataFrame) -> dict[str, Reference]:
-    """How distances and numeric columns are distributed over orders: the stream sees a customer once per order, on its day."""
+def _reference(
+    model: Model, people: Population, columns: pd.DataFrame
+) -> tuple[dict[str, Reference], dict[str, Distribution]]:
+    """How everything the drift check watches is distributed over orders: the stream sees a customer once per order, on its day."""
     rows = people.rows
     if model.clocked:
         rows = [msgspec.structs.replace(known, today=(known.last_order_at or 0) // DAY) for known in rows]
         columns = fit.frame(people.spec, rows)
     often = FEATURES[people.spec.weight].formula
     weights = np.array([max(1.0, float(often(known) or 0.0)) for known in rows])
-    distances = model.score_many(rows)[2].tolist()
-    logs = np.array([math.log(max(distance, 1e-9)) for distance in distances])
-    found = {"log_distance": _weighted(logs, weights)}
+    nearest, _, distances = model.score_many(rows)
+    logs = np.array([math.log(max(distance, 1e-9)) for distance in distances.tolist()])
+    found = {DISTANCE: _weighted(logs, weights)}
     for column in people.spec.numbers():
         found[column.feature] = _weighted(columns[column.feature].to_numpy(), weights)
-    return found
+    errors = Residuals(model.artifact.numbers, found).logs({name: columns[name].to_numpy() for name in columns.columns})
+    if errors is not None:
+        found[RECONSTRUCTION] = _weighted(errors, weights)
+    members = [model.segments[i].id for i in nearest.tolist()]
+    return found, distributions(model.feature_names, rows, weights, members)
 
 
 def _weighted(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> Reference:

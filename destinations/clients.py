@@ -7,6 +7,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
+from schemas import connections
 from schemas.settings import Settings
 
 TIMEOUT: Final = 10.0
@@ -21,7 +22,7 @@ _SOON: Final = (
 
 def base(settings: Settings) -> dict[str, Any]:
     """What every client is set up with."""
-    return {"bootstrap.servers": settings.kafka, "log_level": 2}
+    return connections.kafka(settings, log_level=2)
 
 
 def group(settings: Settings, name: str) -> str:

@@ -38,25 +38,67 @@ class SegmentChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     likely_probability: float | None = None
 
 
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One signal that speaks, and the two histograms where it has them."""
+
+    signal: str
+    feature: str | None = None
+    statistic: float
+    threshold: float
+    n: int
+    """Events looked at."""
+    direction: Literal["up", "down", "changed"]
+    bins: tuple[str, ...] = ()
+    """What each bin holds, for people."""
+    reference: tuple[float, ...] = ()
+    """Shares of the training events per bin."""
+    current: tuple[float, ...] = ()
+    top: tuple[str, ...] = ()
+    """The bins that contribute most."""
+
+
 class DriftAlert(msgspec.Struct, frozen=True, kw_only=True):
-    """The stream no longer looks like the data the model was trained on."""
+    """The stream no longer looks like the data the model was trained on; one event for each step of an alert's life."""
 
     alert_id: str
+    """Deterministic; the same from opened to resolved."""
     level: Literal["warning", "drift"]
     signal: str
+    """The signal that leads: feature, nulls, unseen, segment_mix, log_distance, reconstruction, flips, invalid, event_rate or lateness."""
     model_id: str
-    direction: Literal["up", "down"]
+    direction: Literal["up", "down", "changed"]
     partition: int
+    """Not used any more: alerts speak of all partitions (-1)."""
     statistic: float
     reference_mean: float
     reference_std: float
     n: int
-    """Events looked at since the detector was last reset."""
+    """Events looked at."""
     event_time: str
+    """The latest event that it speaks of."""
     raised_at: str
     cooldown_until: str
     message: str
     suggested_action: str
+    status: Literal["opened", "escalated", "resolved"] = "opened"
+    feature: str | None = None
+    """The feature or field that leads, as the model or the message names it."""
+    threshold: float = 0.0
+    first_seen: str = ""
+    """Event time at which the first window that shows it began."""
+    confidence: str = ""
+    """How sure it is, in plain words."""
+    affected_share: float = 0.0
+    """Share of events that lie elsewhere than they should."""
+    affected_segments: dict[str, float] = {}
+    """The segments whose share has changed most, by id: their share now minus the share in training."""
+    evidence: tuple[Evidence, ...] = ()
+    """Everything that speaks, what leads first."""
+
+    @property
+    def event_id(self) -> str:
+        """Deterministic id of this step (`ce_id`): a repeated event carries the same."""
+        return f"{self.alert_id}:{self.status}:{self.level}:{self.feature or self.signal}"
 
 
 ModelStep = Literal[

@@ -134,7 +134,7 @@ def refusal(error: redis.RedisError) -> str:
     >>> refusal(redis.ConnectionError("Connection refused"))
     ''
     """
-    if isinstance(error, redis.NoPermissionError):
+    if isinstance(error, redis.exceptions.NoPermissionError):
         return f"Redis does not permit it: give our user its rights, `segstream topics acls` prints them ({error})"
     if isinstance(error, redis.AuthenticationError):
         return (

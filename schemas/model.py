@@ -19,6 +19,7 @@ import numpy.typing as npt
 from schemas import newcomer, scoring
 from schemas.features import FEATURES, POPULATIONS, TRANSFORMS, UNKNOWN, Countable, Facts, FeatureSpec, is_share
 from schemas.newcomer import Likely, Newcomers
+from schemas.reference import Distribution
 from schemas.signing import BadSignature, Keyring, Signer
 
 FORMAT: Final = 2
@@ -118,6 +119,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     explained_variance: tuple[float, ...]
     golden: tuple[Golden, ...]
     reference: dict[str, Reference] = {}
+    distributions: dict[str, Distribution] = {}
+    """Of the features and of the segments over the training events; empty in artifacts made before there were any."""
     libraries: dict[str, str] = {}
     parent: str | None = None
     """The model whose segment ids this one has carried on."""
@@ -172,6 +175,7 @@ class Model:
         self._clocks = [due for name in self.feature_names if (due := FEATURES[name].due) is not None]
         self.clocked = bool(self._clocks)
         """Whether features change by time alone, so that `today` matters."""
+        self.formulas = tuple(FEATURES[name].formula for name in self.feature_names)
         self.population = FEATURES[artifact.spec.population].formula
         self._centroids = artifact.centroids
         self._gaps = [[2.0 * math.sqrt(_squared(a, b)) for b in self._centroids] for a in self._centroids]
@@ -474,6 +478,8 @@ def _check_finite(artifact: Artifact) -> None:
         values += centroid
     for reference in artifact.reference.values():
         values += [reference.mean, reference.std]
+    for known in artifact.distributions.values():
+        values += [known.n, known.nulls, *known.edges, *known.shares]
     for segment in artifact.segments:
         values += [segment.share, *segment.medians.values(), *segment.traits.values(), *segment.named_for.values()]
     if not all(map(math.isfinite, values)):

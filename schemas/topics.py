@@ -65,6 +65,13 @@ DRIFT_BLOCKS = Topic(
     by_customer=False,
     retention_ms=7 * _DAY_MS,
 )
+DRIFT_STATE = Topic(
+    name="drift-state",
+    purpose="what the drift check remembers, now and then; the last record counts",
+    by_customer=False,
+    retention_ms=7 * _DAY_MS,
+    max_bytes=MAX_RECORD,
+)
 DRIFT_ALERTS = Topic(
     name="drift-alerts",
     purpose="out: alerts that the customers or a pipeline have changed",
@@ -102,6 +109,7 @@ ALL = (
     ORDERS_DLT,
     SIGNUPS_DLT,
     DRIFT_BLOCKS,
+    DRIFT_STATE,
     DRIFT_ALERTS,
     MODEL_EVENTS,
     DESTINATION_DLT,

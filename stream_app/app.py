@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from faust.types import TP
 from schemas import changes as outgoing
 from schemas import connections, topics
 from schemas.changes import ModelEvent
+from schemas.drift import Baseline, Block
+from schemas.drift import encode as encode_drift
 from schemas.erasure import is_signed
 from schemas.model import Model
 from schemas.settings import Settings
@@ -28,7 +30,8 @@ from schemas.watch import ModelWatch
 from stream_app import assembly, pulse, recovery
 from stream_app.ageing import Ageing
 from stream_app.customers import AT_HAND, Customers
-from stream_app.drift import DriftMonitor
+from stream_app.drift.agent import DriftAgent
+from stream_app.drift.blocks import OLD, Collector
 from stream_app.expiry import Expiry
 from stream_app.fastlane import fetching, versions
 from stream_app.fastlane.batches import Record
@@ -91,7 +94,8 @@ class Worker:
         self.table = assembly.users(self.app, settings, partitions)
         self._customers: dict[int, Customers] = {}
         self.outbox = Outbox(self._client, settings.app_id, clock, self.customers, self._on_stored, self.die)
-        self.drift = DriftMonitor(settings.drift_cooldown)
+        self.blocks = Collector()
+        self.drift = DriftAgent(settings, self._client, self.metrics, clock)
         self.sweep = Sweep(
             self.outbox, self.metrics, clock, self.today, lambda: self.model, self.customers, lambda: self.store.owned
         )
@@ -173,6 +177,8 @@ class Worker:
             self.projection.run(),
             self.shadow.run(),
             self.reporter.run(self._is_unready),
+            self._close_blocks(),
+            self.drift.run(),
             pulse.run(self.metrics.loop_held),
         ):
             self._guarded(run)
@@ -208,8 +214,10 @@ class Worker:
     def _release(self) -> None:
         self.store.release()
         self._progress.clear()
+        self.blocks.release()
 
     async def _drain(self) -> None:
+        await self._send_blocks(self.clock())
         try:
             await asyncio.wait_for(self.outbox.drain(), DRAIN_DEADLINE)
         except TimeoutError:
@@ -220,7 +228,7 @@ class Worker:
             self.metrics.model.remove(self.model.id, self.model.artifact.recipe)
         self.model = model
         self.metrics.model.labels(model.id, model.artifact.recipe).set(1)
-        self.drift.install(model)
+        self.blocks.install(model)
         self.sweep.wake()
         _log.info("model in use", model_id=model.id, recipe=model.artifact.recipe, segments=len(model.segments))
 
@@ -269,20 +277,36 @@ class Worker:
                 f"{tp.topic}-{partition} ends at {consumer.highwater(tp)}, offset {work.fence} was applied: {RECREATED}"
             )
         self.shadow.observe(message.value, self._customers[partition], self.model)
-        alerts = self.drift.observe(work.distances, work.event_time, partition, now) if work.distances else []
-        extra = []
-        for alert in alerts:
-            self.metrics.alerts.labels(alert.signal).inc()
-            headers = outgoing.headers(alert, alert.alert_id, alert.signal, now)
-            record = Record(alert.signal.encode(), outgoing.encode(alert), headers)
-            extra.append((topics.DRIFT_ALERTS.name, 0, record))
+        blocks: Sequence[Block | Baseline] = ()
+        if work.live or work.dead_letters:
+            blocks = self.blocks.take(
+                tp.topic,
+                partition,
+                message.begin,
+                message.offset,
+                events=work.live + len(work.dead_letters),
+                invalid=len(work.dead_letters),
+                flips=sum(change.cause == "behaviour" and change.from_segment is not None for change in work.changes),
+                looks=work.looks,
+                now=now,
+            )
 
         def acknowledge() -> None:
             message.done = True
             event.ack()
             self._progress.setdefault(tp, Progress(0)).acknowledged = message.offset + 1
 
-        await self.outbox.submit(Piece(work, acknowledge, tuple(extra), size=work.events))
+        await self.outbox.submit(Piece(work, acknowledge, _records(blocks), size=work.events))
+
+    async def _close_blocks(self) -> None:
+        """Where events are few, what is known of them is sent all the same."""
+        while True:
+            await asyncio.sleep(OLD / 1_000_000)
+            await self._send_blocks(self.clock() - OLD)
+
+    async def _send_blocks(self, before: int) -> None:
+        if records := _records(self.blocks.due(before)):
+            await self.outbox.submit(Piece(Work(partition=0), acknowledge=lambda: None, extra=records))
 
     def _check_continuity(self, consumer: ChunkConsumer, message: ChunkMessage) -> None:
         tp = message.tp
@@ -390,3 +414,7 @@ class Worker:
     def remove_address(self) -> None:
         """Take the address away again."""
         (self.settings.home / f"worker-{os.getpid()}.json").unlink(missing_ok=True)
+
+
+def _records(blocks: Sequence[Block | Baseline]) -> tuple[tuple[str, int, Record], ...]:
+    return tuple((topics.DRIFT_BLOCKS.name, 0, Record(None, encode_drift(block))) for block in blocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -70,6 +71,27 @@ class Metrics:
             "segstream_shadowed", "Looks at customers by a candidate beside the active model.", registry=r
         )
         self.alerts = Counter("segstream_drift_alerts", "Drift alerts raised.", ["signal"], registry=r)
+        self.drift_owner = Gauge("segstream_drift_owner", "1 on the worker that has the drift check.", registry=r)
+        self.drift_blocks = Counter("segstream_drift_blocks", "Blocks folded by the drift check.", registry=r)
+        self.drift_errors = Counter(
+            "segstream_drift_errors",
+            "Times the drift check had to begin again, and blocks it could not read.",
+            registry=r,
+        )
+        self.drift_open = Gauge("segstream_drift_alerts_open", "Drift alerts that are open.", ["level"], registry=r)
+        self.drift_psi = Gauge(
+            "segstream_drift_psi",
+            "PSI of a feature or of the segment mix over the last window.",
+            ["feature"],
+            registry=r,
+        )
+
+    def show_drift(self, shown: Mapping[str, tuple[float, float]], levels: Sequence[str]) -> None:
+        """Bring the gauges of the drift check up to date: feature -> PSI and threshold, and the levels of open alerts."""
+        for name, (psi, _) in shown.items():
+            self.drift_psi.labels(name).set(psi)
+        for level in ("warning", "drift"):
+            self.drift_open.labels(level).set(levels.count(level))
 
     def migrated(self, before: str | None, after: str) -> None:
         """Count a customer whom a new model moved; the pairs beyond PAIRS together, so that years of models cannot swell the metrics."""

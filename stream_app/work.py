@@ -14,6 +14,7 @@ from schemas.model import Model
 from schemas.profile import KEPT, Effect
 from stream_app.customers import Customers
 from stream_app.deadletters import DeadLetter
+from stream_app.drift.blocks import LOOKS, Look, looked
 from stream_app.erasure import begin_again, erase, is_new
 from stream_app.segmenter import Position, lapse, rescore, step
 
@@ -57,10 +58,10 @@ class Work:
     """Customers decided anew without an event: by another model, or on another day."""
     changes: list[SegmentChanged] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    distances: list[float] = field(default_factory=list)
-    """Distances to the centroid of those scored by live behaviour, in order."""
-    event_time: int = 0
-    """The latest event time in the piece, microseconds."""
+    live: int = 0
+    """Events that are no replay."""
+    looks: list[Look] = field(default_factory=list)
+    """Live events for the drift check, in order: every one of a small chunk, every nth of a large one."""
     produced_at: int = 0
     """When the last record was produced, milliseconds since 1970."""
 
@@ -90,8 +91,8 @@ def fold(
     """
     work = Work(partition=source.partition, events=len(records), produced_at=records[-1].timestamp)
     slot, topic, partition = source.slot, source.topic, source.partition
-    look, changes, distances = customers.look, work.changes, work.distances
-    latest = 0
+    look, changes = customers.look, work.changes
+    every, live = max(1, len(records) // LOOKS), 0
     for record in records:
         key, offset = record.key, record.offset
         customer = look(key) if key is not None else None
@@ -132,16 +133,16 @@ def fold(
             _recover(customer, position)
             work.dead_letters.append(DeadLetter.of(record, position, error))
             continue
-        if event.at > latest:
-            latest = event.at
         if done.changes:
             changes += done.changes
-        if done.distance is not None:
-            distances.append(done.distance)
+        if not event.replay:
+            live += 1
+            if not offset % every:
+                work.looks.append(looked(customer, event, record.timestamp, done.distance, every, model))
         if done.effect is Effect.TOO_LATE and not event.replay:
             late = TooLate(f"it concerns an order older than the latest {KEPT} of this customer that are remembered")
             work.dead_letters.append(DeadLetter.of(record, position, late))
-    work.event_time = latest
+    work.live = live
     return work
 
 

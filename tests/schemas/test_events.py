@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas import drift
 from schemas.changes import (
     DriftAlert,
     ModelEvent,
@@ -112,6 +113,8 @@ def test_an_example_follows_its_schema_and_is_read(path: Path) -> None:
         assert json.loads(encode(decode_alert(body))) == document
     elif path.parent.name == "model-events":
         assert json.loads(encode(decode_model_event(body))) == {"run_id": "", "details": {}} | document
+    elif path.parent.name == "drift-blocks":
+        assert json.loads(drift.encode(drift.decode(body))) == document
     elif path.parent.name in ("orders", "signups") and name in expected:
         assert isinstance(decode(None, body), expected[name])
 

@@ -1,37 +1,168 @@
-"""The drift check is silent while nothing changes and speaks when the customers do; and it costs a worker's start nothing."""
+"""The drift check: silent while nothing changes, speaks when something does and names it once, and says the same whenever it is asked."""
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
+from collections.abc import Iterable
 
-from stream_app.drift import BLOCK, DriftMonitor
-from tests.schemas.models import model
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-DAY = 86_400_000_000
+from schemas.changes import DriftAlert
+from schemas.drift import Block, Hits, Hour, Record, Sums, Tally, decode, encode
+from schemas.reference import Counts
+from stream_app.drift.monitor import Monitor, to_bytes
+from tests.stream_app.planted import USUAL, Day, Stream, baseline
+
+UNITS = Day(shift={"gross_spend": 30.0}, distance=3.0)
+whole = st.integers(0, 10_000)
+tallies = st.builds(
+    Tally,
+    events=whole,
+    looked_at=whole,
+    invalid=whole,
+    flips=whole,
+    begin=whole,
+    end=whole,
+    features=st.dictionaries(
+        st.sampled_from(["a", "b"]), st.builds(Counts, bins=st.tuples(whole, whole), nulls=whole, unseen=whole)
+    ),
+    sums=st.dictionaries(st.just("log_distance"), st.builds(Sums, n=whole, total=st.integers(), squares=whole)),
+    fields=st.dictionaries(st.sampled_from(["total", "age"]), st.builds(Hits, hits=whole, n=whole)),
+    hours=st.dictionaries(st.integers(1, 3), st.builds(Hour, events=whole, looked_at=whole, late=whole)),
+)
 
 
-def distances(count: int, shift: float, seed: int) -> list[float]:
-    rng = random.Random(seed)
-    return [rng.lognormvariate(shift, 0.6) for _ in range(count)]
+@given(tallies, tallies, tallies)
+@settings(max_examples=50)
+def test_tallies_merge_in_any_order(a: Tally, b: Tally, c: Tally) -> None:
+    assert (a + b) + c == a + (b + c)
+    assert a + b == b + a
+    assert a + Tally() == a
+
+
+def told(records: Iterable[Record], monitor: Monitor | None = None) -> list[DriftAlert]:
+    monitor = monitor or Monitor()
+    return [alert for record in records for alert in monitor.fold(record)]
+
+
+def story(*parts: tuple[int, Day], seed: int = 1) -> list[Record]:
+    stream = Stream(seed)
+    return [baseline(), *(block for events, day in parts for block in stream.blocks(events, day))]
 
 
 def test_a_steady_stream_raises_no_alert() -> None:
-    monitor = DriftMonitor(cooldown=3600)
-    monitor.install(model())
-    assert [monitor.observe(distances(500, 0.0, n), n * DAY, 0, 0) for n in range(100)] == [[]] * 100
+    assert told(story((200_000, USUAL))) == []
 
 
-def test_a_shift_raises_one_alert_until_the_cooldown_is_over() -> None:
-    monitor = DriftMonitor(cooldown=3600)
-    monitor.install(model())
-    for n in range(20):
-        assert monitor.observe(distances(500, 0.0, n), DAY, 0, 0) == []
-    alerts = [alert for n in range(20) for alert in monitor.observe(distances(500, 0.8, 100 + n), DAY + n, 0, 0)]
-    assert len(alerts) == 1
-    assert (alerts[0].direction, alerts[0].model_id) == ("up", model().id)
-    assert alerts[0].n >= BLOCK
+@pytest.mark.parametrize(
+    ("day", "signal", "feature", "within"),
+    [
+        (Day(shift={"categories": 0.5}), "feature", "categories", 2_500),
+        (UNITS, "feature", "gross_spend", 500),
+        (Day(nulls={"country": 0.9}), "nulls", "country", 500),
+        (Day(new_label=0.05), "unseen", "country", 2_500),
+        (Day(distance=0.5), "log_distance", None, 2_500),
+        (Day(invalid=0.2), "invalid", None, 500),
+    ],
+    ids=["half a sigma", "wrong unit", "a field goes null", "a new label", "farther from the centres", "unusable"],
+)
+def test_a_change_is_one_alert_that_names_it(day: Day, signal: str, feature: str | None, within: int) -> None:
+    stream = Stream(3)
+    monitor = Monitor()
+    assert told([baseline(), *stream.blocks(10_000)], monitor) == []
+    alerts = told(stream.blocks(within, day), monitor)
+    assert {(a.alert_id, a.signal, a.feature) for a in alerts[-1:]} == {(alerts[0].alert_id, signal, feature)}
+    assert len({a.alert_id for a in [*alerts, *told(stream.blocks(5_000, day), monitor)]}) == 1
+    assert alerts[-1].status in ("opened", "escalated")
+    assert alerts[-1].message
+    assert alerts[-1].suggested_action
+
+
+def test_an_alert_shows_what_moved_and_where_to() -> None:
+    alert = told(story((10_000, USUAL), (1_000, UNITS)))[0]
+    assert alert.level == "drift"
+    lead = alert.evidence[0]
+    assert (lead.feature, lead.top[0]) == ("gross_spend", lead.bins[-1])
+    assert len(lead.bins) == len(lead.reference) == len(lead.current)
+    assert alert.affected_share > 0.3
+    assert alert.message.startswith("Gross spend")
+
+
+def test_an_alert_is_resolved_when_three_windows_are_clean_and_opens_anew_after_that() -> None:
+    alerts = told(story((10_000, USUAL), (3_000, UNITS), (6_000, USUAL), (3_000, UNITS)))
+    ids = list(dict.fromkeys(a.alert_id for a in alerts))
+    assert len(ids) == 2
+    first = [a.status for a in alerts if a.alert_id == ids[0]]
+    assert (first[0], first[-1], first.count("resolved")) == ("opened", "resolved", 1)
+
+
+def test_another_break_while_an_alert_is_open_is_an_alert_of_its_own() -> None:
+    both = Day(shift=UNITS.shift, distance=UNITS.distance, nulls={"country": 0.9})
+    alerts = told(story((10_000, USUAL), (6_000, UNITS), (2_000, both)))
+    assert [(a.signal, a.feature) for a in alerts if a.status == "opened"] == [
+        ("feature", "gross_spend"),
+        ("nulls", "country"),
+    ]
+
+
+def test_folding_the_topic_again_tells_the_same_alerts() -> None:
+    records = story((10_000, USUAL), (3_000, UNITS), (6_000, USUAL))
+    first = told(decode(encode(record)) for record in records)
+    assert told(records) == first
+    assert len({a.event_id for a in first}) == len(first)
+
+
+@given(st.integers(0, 379))
+@settings(max_examples=8)
+def test_a_new_owner_goes_on_from_the_state_that_was_kept(at: int) -> None:
+    records = story((10_000, USUAL), (3_000, UNITS), (6_000, USUAL))
+    before = Monitor()
+    alerts = told(records[:at], before)
+    after = Monitor.from_bytes(to_bytes(before.state), before.limits, 3_600_000_000)
+    assert alerts + told(records[at:], after) == told(records)
+
+
+def test_blocks_that_come_twice_count_once() -> None:
+    records = story((10_000, USUAL), (3_000, UNITS))
+    twice = [record for record in records for _ in range(2)]
+    monitor, again = Monitor(), Monitor()
+    assert told(twice, again) == told(records, monitor)
+    assert again.state.skipped == len(records) - 1
+    assert msgspec.structs.replace(again.state, skipped=0) == monitor.state
+
+
+def test_blocks_of_a_model_that_is_no_longer_in_use_say_nothing() -> None:
+    stream, old = Stream(1), Stream(2, model_id="m-0")
+    old.offset = 1_000_000
+    monitor = Monitor()
+    told([baseline("m-0"), baseline(), *stream.blocks(1_000)], monitor)
+    assert told((msgspec.structs.replace(b, partition=1) for b in old.blocks(3_000, UNITS)), monitor) == []
+
+
+def test_a_model_without_distributions_is_silent() -> None:
+    bare = msgspec.structs.replace(baseline(), features={}, sums={})
+    stream = Stream(1)
+    assert told([bare, *stream.blocks(3_000), *stream.blocks(3_000, Day(distance=2.0))]) == []
+
+
+def test_an_empty_hour_speaks_once_two_weeks_are_known() -> None:
+    stream = Stream(1)
+    monitor = Monitor()
+    told([baseline(), *stream.blocks(3 * 168 * 100)], monitor)
+    stream.offset += 300  # three hours without anything
+    alerts = told(stream.blocks(200), monitor)
+    assert next((a.signal, a.direction, a.status) for a in alerts) == ("event_rate", "down", "opened")
+    assert [a.status for a in told(stream.blocks(600), monitor)] == ["resolved"]
+
+
+def test_a_block_survives_the_topic() -> None:
+    block = Stream(1).block()
+    assert decode(encode(block)) == block
+    assert isinstance(block, Block)
 
 
 def test_a_worker_starts_without_the_training_libraries() -> None:
@@ -40,6 +171,6 @@ def test_a_worker_starts_without_the_training_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    program = "import stream_app.drift, river.datasets, river.drift.datasets; from river.drift.kswin import KSWIN; print(KSWIN.__name__)"
+    program = "import stream_app.drift.adwin, river.datasets, river.drift.datasets; from river.drift.kswin import KSWIN; print(KSWIN.__name__)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "KSWIN", "what was left out can still be had"

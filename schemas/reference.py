@@ -1,0 +1,195 @@
+"""How the training data was distributed, event by event: what the live stream is compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.features import FEATURES, Countable, Facts
+
+BINS: Final = 10
+"""The most bins of a distribution: more of them say less at the same number of events."""
+MOST_LABELS: Final = 1000
+"""The most labels of a category that are remembered as known."""
+MIX: Final = "segment_mix"
+"""The distribution of the segments themselves."""
+
+Floats = npt.NDArray[np.float64]
+
+
+class Distribution(msgspec.Struct, frozen=True, kw_only=True):
+    """One quantity in bins: between `edges` for a number (raw units), by `labels` for a category, the last bin holding all others."""
+
+    n: float
+    """How many independent customers stand behind it (Kish's effective size)."""
+    edges: tuple[float, ...] = ()
+    """Bin i holds edges[i-1] <= value < edges[i]."""
+    labels: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+    """Of the known values; they sum to 1."""
+    nulls: float = 0.0
+    """Share of events where it is not known."""
+    known: tuple[str, ...] = ()
+    """Labels seen in training beside `labels`."""
+    complete: bool = True
+    """Whether `labels` and `known` are all there were, so that any other is new."""
+
+    @property
+    def bins(self) -> tuple[str, ...]:
+        """What each bin holds, for people.
+
+        >>> Distribution(n=9, edges=(1.0, 2.5), shares=(0.2, 0.3, 0.5)).bins
+        ('below 1', '1 to 2.5', '2.5 and more')
+        """
+        if self.labels:
+            return (*self.labels, "all others")
+        if not self.edges:
+            return ("any",)
+        first, *rest = [f"{edge:.4g}" for edge in self.edges]
+        between = [f"{low} to {high}" for low, high in zip([first, *rest], rest, strict=False)]
+        return (f"below {first}", *between, f"{[first, *rest][-1]} and more")
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of one quantity, in the bins of a Distribution. Merges with `+`."""
+
+    bins: tuple[int, ...]
+    nulls: int = 0
+    unseen: int = 0
+    """Labels that training did not know; they are in the last bin too."""
+
+    @property
+    def n(self) -> int:
+        """Known values."""
+        return sum(self.bins)
+
+    def __add__(self, other: Counts) -> Counts:
+        bins = tuple(a + b for a, b in zip(self.bins, other.bins, strict=True))
+        return Counts(bins=bins, nulls=self.nulls + other.nulls, unseen=self.unseen + other.unseen)
+
+
+def distribution(values: Sequence[Any], weights: Floats) -> Distribution | None:
+    """The distribution of numbers or labels (None: not known), each counting `weights` times; None where none is known."""
+    there = np.array([value is not None for value in values], dtype=bool)
+    w = weights[there]
+    total, all_of_it = math.fsum(w), math.fsum(weights)
+    if total <= 0.0:
+        return None
+    known = [value for value in values if value is not None]
+    n = total * total / math.fsum(w * w)
+    nulls = max(0.0, 1.0 - total / all_of_it)
+    if isinstance(known[0], str):
+        return _of_labels(known, w, total, n, nulls)
+    x = np.array(known, dtype=float)
+    order = np.argsort(x, kind="stable")
+    x, w = x[order], w[order]
+    reached = np.cumsum(w) / total
+    edges: list[float] = []
+    for i in range(1, BINS):
+        edge = float(x[min(len(x) - 1, int(np.searchsorted(reached, i / BINS)))])
+        if edge > x[0] and (not edges or edge > edges[-1]):
+            edges.append(edge)
+    counted = np.bincount(np.searchsorted(edges, x, side="right"), weights=w, minlength=len(edges) + 1)
+    return Distribution(n=n, edges=tuple(edges), shares=_shares(counted), nulls=nulls)
+
+
+def _of_labels(known: Sequence[str], weights: Floats, total: float, n: float, nulls: float) -> Distribution:
+    heavy: dict[str, float] = {}
+    for label, weight in zip(known, weights.tolist(), strict=True):
+        heavy[label] = heavy.get(label, 0.0) + weight
+    ranked = sorted(heavy, key=lambda label: (-heavy[label], label))
+    labels = ranked[: BINS - 1]
+    counted = np.array([heavy[label] for label in labels] + [math.fsum(heavy[label] for label in ranked[BINS - 1 :])])
+    others = tuple(sorted(ranked[BINS - 1 : MOST_LABELS]))
+    complete = len(ranked) <= MOST_LABELS
+    return Distribution(
+        n=n, labels=tuple(labels), shares=_shares(counted), nulls=nulls, known=others, complete=complete
+    )
+
+
+def _shares(counted: Floats) -> tuple[float, ...]:
+    whole = math.fsum(counted)
+    return tuple(float(share) / whole for share in counted)
+
+
+def counts(known: Distribution, values: Sequence[Any]) -> Counts:
+    """Values counted in the bins of a distribution.
+
+    >>> counts(Distribution(n=9, edges=(1.0,), shares=(0.5, 0.5)), [0.5, 1.0, None])
+    Counts(bins=(1, 1), nulls=1, unseen=0)
+    >>> counts(Distribution(n=9, labels=("a",), shares=(0.5, 0.5), known=("b",)), ["a", "b", "new"])
+    Counts(bins=(1, 2), nulls=0, unseen=1)
+    """
+    there = [value for value in values if value is not None]
+    nulls, unseen = len(values) - len(there), 0
+    if known.labels:
+        places = {label: i for i, label in enumerate(known.labels)}
+        last = len(known.labels)
+        found = np.array([places.get(label, last) for label in there], dtype=np.intp)
+        if known.complete:
+            fine = places.keys() | set(known.known)
+            unseen = sum(label not in fine for label in there)
+    else:
+        last = len(known.edges)
+        found = np.searchsorted(known.edges, np.array(there, dtype=float), side="right")
+    return Counts(bins=tuple(np.bincount(found, minlength=last + 1).tolist()), nulls=nulls, unseen=unseen)
+
+
+def distributions(
+    names: Sequence[str], rows: Sequence[Countable | Facts], weights: Floats, segments: Sequence[str]
+) -> dict[str, Distribution]:
+    """The distributions of features over customers, each counting as often as the stream sees her, and of their segments."""
+    columns: dict[str, list[Any]] = {name: [FEATURES[name].formula(known) for known in rows] for name in names}
+    columns[MIX] = list(segments)
+    made = {name: distribution(values, weights) for name, values in columns.items()}
+    return {name: one for name, one in made.items() if one is not None}
+
+
+class Term(Protocol):
+    """A numeric column of a model, as `schemas.model.NumberTerm`."""
+
+    @property
+    def feature(self) -> str: ...
+    @property
+    def weights(self) -> tuple[float, ...]: ...
+
+
+class Moments(Protocol):
+    """Mean and standard deviation, as `schemas.model.Reference`."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def std(self) -> float: ...
+
+
+class Residuals:
+    """What the plane of a model leaves of its numeric columns: how well PCA reconstructs a customer."""
+
+    def __init__(self, terms: Sequence[Term], moments: Mapping[str, Moments]) -> None:
+        self.names = tuple(t.feature for t in terms if t.feature in moments and moments[t.feature].std > 0.0)
+        self._mean = np.array([moments[name].mean for name in self.names])
+        self._std = np.array([moments[name].std for name in self.names])
+        self._left: Floats | None = None
+        if self.names:
+            folded = np.array([t.weights for t in terms if t.feature in self.names]) * self._std[:, None]
+            _, sizes, basis = np.linalg.svd(folded.T, full_matrices=False)
+            basis = basis[sizes > 1e-9 * max(1.0, float(sizes[0]))]
+            left = np.eye(len(self.names)) - basis.T @ basis
+            self._left = left if float(np.abs(left).max()) > 1e-6 else None
+
+    def logs(self, columns: Mapping[str, Floats]) -> Floats | None:
+        """Logarithms of the reconstruction errors from transformed columns (NaN: not known, taken as the mean), shape (n,).
+
+        None where the plane leaves nothing.
+        """
+        if self._left is None:
+            return None
+        x = (np.column_stack([columns[name] for name in self.names]) - self._mean) / self._std
+        rest = np.nan_to_num(x, nan=0.0) @ self._left
+        return 0.5 * np.log(np.einsum("ij,ij->i", rest, rest) + 1e-12)

@@ -1,0 +1,227 @@
+"""What is unusual about a window of events: every signal against its threshold, max(business effect, what chance can do).
+
+Chance: under the null hypothesis PSI is distributed as chi-square with B - 1 degrees of freedom times (1/n + 1/n_reference); a rate is held
+against Wilson's bound. Both at one in ten million, so that the many looks of a year raise no false alarm.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+import msgspec
+
+from schemas.drift import DISTANCE, RECONSTRUCTION, Baseline, Tally
+from schemas.model import Reference
+from schemas.reference import MIX, Counts, Distribution
+
+Direction = Literal["up", "down", "changed"]
+Signal = Literal[
+    "feature", "nulls", "unseen", "segment_mix", "log_distance", "reconstruction", "flips", "invalid", "event_rate", "lateness"
+]  # fmt: skip
+Z: Final = 5.2
+"""Standard deviations of one in ten million."""
+CLOCKS: Final = ("tenure", "recency", "days_since")
+"""Features that time itself moves: they are no sign of anything."""
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
+    """The business effects: what is smaller is not worth waking anybody."""
+
+    psi: float = 0.1
+    """Of a window; a shift of a third of a standard deviation."""
+    psi_long: float = 0.06
+    """Of a day at least: a quarter of a standard deviation."""
+    psi_gross: float = 1.0
+    """Of the first few hundred events: a unit error."""
+    psi_drift: float = 0.25
+    """From here one signal alone is drift."""
+    shift: float = 0.35
+    """Of log distance and reconstruction error, standard deviations."""
+    nulls: float = 0.05
+    """Share of events beyond what training had."""
+    unseen: float = 0.01
+    invalid: float = 0.01
+    flips: float = 0.1
+    low: float = 0.3
+    """An hour with fewer of the expected events is a broken pipeline."""
+    high: float = 8.0
+    late: float = 0.1
+    """Share of late events beyond the expectation."""
+    small: int = 200
+    window: int = 1000
+    long: int = 5000
+    """Looks per window."""
+    clean: int = 3
+    """Windows in a row after which an alert is resolved, and after which a warning that goes on is drift."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One signal beyond its threshold."""
+
+    signal: Signal
+    feature: str = ""
+    statistic: float
+    threshold: float
+    n: int
+    direction: Direction = "changed"
+    drastic: bool = False
+    """Drift by itself."""
+    likely: float = 0.0
+    """How far beyond chance, as a multiple of what chance can do."""
+
+    @property
+    def key(self) -> str:
+        """Signal and feature."""
+        return f"{self.signal}:{self.feature}" if self.feature else self.signal
+
+    @property
+    def strength(self) -> float:
+        """Multiple of the threshold."""
+        return self.statistic / self.threshold if self.threshold > 0 else math.inf
+
+
+def chi_square(freedom: int) -> float:
+    """The value that a chi-square variable exceeds once in ten million times (Wilson and Hilferty's approximation).
+
+    >>> round(chi_square(9))
+    50
+    """
+    spread = 2.0 / (9.0 * freedom)
+    return freedom * float(1.0 - spread + Z * math.sqrt(spread)) ** 3
+
+
+def psi(known: Distribution, seen: Counts) -> float:
+    """Population stability index of what was seen against the reference; half an event is added to each bin.
+
+    >>> round(psi(Distribution(n=1000, edges=(0.0,), shares=(0.5, 0.5)), Counts(bins=(500, 500))), 3)
+    0.0
+    """
+    return math.fsum(parts(known, seen))
+
+
+def parts(known: Distribution, seen: Counts) -> list[float]:
+    """What each bin contributes to the index."""
+    b, n = len(seen.bins), seen.n
+    found = []
+    for share, count in zip(known.shares, seen.bins, strict=True):
+        p = (share * n + 0.5) / (n + 0.5 * b)
+        q = (count + 0.5) / (n + 0.5 * b)
+        found.append((q - p) * math.log(q / p))
+    return found
+
+
+def chance(known: Distribution, seen: Counts) -> float:
+    """What the index of unchanged customers hardly ever exceeds."""
+    used = sum(share > 0.0 or count > 0 for share, count in zip(known.shares, seen.bins, strict=True))
+    return chi_square(used - 1) * (1.0 / seen.n + 1.0 / known.n) if used > 1 and seen.n else math.inf
+
+
+def at_least(hits: int, n: int) -> float:
+    """The share that is surely behind `hits` of n (Wilson's lower bound).
+
+    >>> at_least(0, 100), round(at_least(50, 100), 2)
+    (0.0, 0.27)
+    """
+    if not hits:
+        return 0.0
+    p, z2 = hits / n, Z * Z
+    return max(0.0, (p + z2 / (2 * n) - Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n))
+
+
+def moved(known: Distribution, seen: Counts) -> Direction:
+    """Which way a number went; a category has only changed."""
+    if known.labels:
+        return "changed"
+    before = math.fsum(i * share for i, share in enumerate(known.shares))
+    return "up" if math.fsum(i * count for i, count in enumerate(seen.bins)) / max(1, seen.n) >= before else "down"
+
+
+def _is_clock(name: str) -> bool:
+    return any(word in name for word in CLOCKS)
+
+
+def shifts(tally: Tally, known: Baseline, effect: float, limits: Thresholds) -> list[Finding]:
+    """Features and the mix whose distribution has moved by `effect` (PSI) and more than chance can do."""
+    found = []
+    for name, distribution in known.features.items():
+        seen = tally.features.get(name)
+        if seen is None or seen.n < limits.small or _is_clock(name):
+            continue
+        statistic, by_chance = psi(distribution, seen), chance(distribution, seen)
+        threshold = max(effect, by_chance)
+        if statistic > threshold:
+            is_mix = name == MIX
+            found.append(
+                Finding(
+                    signal="segment_mix" if is_mix else "feature",
+                    feature="" if is_mix else name,
+                    statistic=statistic,
+                    threshold=threshold,
+                    n=seen.n,
+                    direction=moved(distribution, seen),
+                    drastic=statistic > limits.psi_drift,
+                    likely=statistic / by_chance,
+                )
+            )
+    return found
+
+
+def gaps(tally: Tally, known: Baseline, limits: Thresholds) -> list[Finding]:
+    """Features that are not known, or hold labels that training never saw, more often than they should."""
+    found = []
+    for name, distribution in known.features.items():
+        seen = tally.features.get(name)
+        if seen is None:
+            continue
+        n = seen.n + seen.nulls
+        hits: list[tuple[Signal, int, float]] = [("nulls", seen.nulls, distribution.nulls + limits.nulls)]
+        if distribution.complete and distribution.labels and name != MIX:
+            hits.append(("unseen", seen.unseen, limits.unseen))
+        for signal, count, threshold in hits:
+            if n and at_least(count, n) > threshold:
+                found.append(
+                    Finding(
+                        signal=signal, feature=name, statistic=count / n, threshold=threshold, n=n, direction="up",
+                        drastic=count / n > 2 * threshold, likely=at_least(count, n) / threshold,
+                    )
+                )  # fmt: skip
+    return found
+
+
+def levels(tally: Tally, known: Baseline, limits: Thresholds) -> list[Finding]:
+    """Distance to the centroid and reconstruction error whose mean has left the training data's."""
+    found = []
+    for name in (DISTANCE, RECONSTRUCTION):
+        reference, seen = known.sums.get(name), tally.sums.get(name)
+        if reference is None or seen is None or reference.std <= 0.0 or seen.n < limits.window:
+            continue
+        found += level(name, seen.mean, seen.n, reference, limits)
+    return found
+
+
+def level(name: str, mean: float, n: int, reference: Reference, limits: Thresholds) -> list[Finding]:
+    """One such mean, where it has."""
+    away = (mean - reference.mean) / reference.std
+    if abs(away) <= limits.shift:
+        return []
+    signal: Signal = "log_distance" if name == DISTANCE else "reconstruction"
+    return [
+        Finding(
+            signal=signal, statistic=abs(away), threshold=limits.shift, n=n, direction="up" if away > 0 else "down",
+            drastic=abs(away) > 3 * limits.shift, likely=abs(away) * math.sqrt(n) / Z,
+        )
+    ]  # fmt: skip
+
+
+def rate(signal: Signal, hits: int, n: int, expected: float, effect: float) -> list[Finding]:
+    """A rate that has at least doubled, and grown by `effect`, against what was learnt."""
+    threshold = expected + max(effect, expected)
+    if not n or at_least(hits, n) <= threshold:
+        return []
+    return [
+        Finding(
+            signal=signal, statistic=hits / n, threshold=threshold, n=n, direction="up",
+            drastic=hits / n > 2 * threshold, likely=at_least(hits, n) / threshold,
+        )
+    ]  # fmt: skip
