@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -66,6 +67,7 @@ class Sweep:
         left = {p: found.keys() for p in sorted(self._owned()) if (found := self._customers(p)) is not None}
         remaining = sum(map(len, left.values()))
         moved = 0
+        last: asyncio.Future[None] | None = None
         for partition, keys in left.items():
             for first in range(0, len(keys), SLICE):
                 customers = self._customers(partition)
@@ -78,7 +80,10 @@ class Sweep:
                 self._metrics.migrating.set(remaining)
                 if work.rescored:
                     moved += len(work.changes)
-                    await self._outbox.submit(Piece(work, acknowledge=lambda: None, size=work.rescored))
+                    last = asyncio.get_running_loop().create_future()
+                    await self._outbox.submit(Piece(work, partial(last.set_result, None), size=work.rescored))
                 await asyncio.sleep(REST * (time.monotonic() - began))
+        if last is not None:  # moved is who is stored, and what was handed over before is stored before
+            await last
         _log.info("every customer is on the model", model_id=model.id, changed=moved)
         return True
