@@ -76,7 +76,7 @@ def read_source(
     path = _find(source)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise WarehouseError(f"source {path} cannot be read as TOML: {error}") from error
     _known("section", content, ("relations", "parameters"), path)
     relations = content.get("relations")

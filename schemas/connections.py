@@ -63,6 +63,20 @@ def kafka_tls(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+def kafka_async(settings: Settings) -> dict[str, Any]:
+    """The options of an aiokafka client. Raises Unusable."""
+    options: dict[str, Any] = {"bootstrap_servers": [server.strip() for server in settings.kafka.split(",")]}
+    if settings.kafka_security != "plaintext":
+        options |= {"security_protocol": settings.kafka_security.upper(), "ssl_context": kafka_tls(settings)}
+    if settings.kafka_security == "sasl_ssl":
+        options |= {
+            "sasl_mechanism": MECHANISM,
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": settings.kafka_password.get_secret_value(),
+        }
+    return options
+
+
 class Heard:
     """What a client's brokers have refused: kept, because the calls themselves only time out."""
 

@@ -114,7 +114,8 @@ def problem(newcomers: Newcomers, ids: Sequence[str]) -> str:
     if sorted(newcomers.segments) != sorted(ids):
         return f"its newcomers' segments are {list(newcomers.segments)}, the model's {list(ids)}"
     strange = [t.feature for t in newcomers.terms if t.feature not in TRAITS]
-    strange += [t.feature for t in newcomers.terms if bool(t.edges) != (FEATURES[t.feature].kind == "number")]
+    known = [t for t in newcomers.terms if t.feature in TRAITS]
+    strange += [t.feature for t in known if bool(t.edges) != (FEATURES[t.feature].kind == "number")]
     if strange or any(list(t.edges) != sorted(set(t.edges)) for t in newcomers.terms):
         return f"its newcomers' traits are not what this version knows as {', '.join(TRAITS)}: {', '.join(strange) or 'edges not ascending'}"
     vectors = [newcomers.bias, *(t.unseen for t in newcomers.terms)]

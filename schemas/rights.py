@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from schemas import topics
-from schemas.membership import sizes_key, touched_key, user_key
+from schemas.membership import erased_key, sizes_key, touched_key, user_key
+from schemas.registry import fence_key
+from schemas.shadow import shadow_key
+from schemas.vitals import vitals_key
 
 Process = Literal["source", "worker", "trainer", "api", "destinations", "ops"]
 
 PROCESSES: Final[dict[Process, str]] = {
     "source": "the shop's own systems, which send orders and sign-ups",
     "worker": "`segstream worker`",
-    "trainer": "`segstream train --publish`",
+    "trainer": "`segstream train --publish`, `segstream trainer watch`",
     "api": "`segstream serve`",
-    "destinations": "whatever carries changes and alerts onwards",
-    "ops": "a person: `segstream topics`, `doctor`, `replay`, `verify`, `models`, `users`, `deadletters`",
+    "destinations": "`segstream destinations run`",
+    "ops": "a person: `segstream topics`, `doctor`, `replay`, `verify`, `models`, `users`, `deadletters`, `destinations`, `audit`",
 }
 """The processes, each with a user (principal) of its own."""
 
@@ -58,35 +61,45 @@ def kafka_rights(process: Process, app_id: str = "segstream") -> tuple[Right, ..
                 *_topics(inputs, "READ"),
                 *_topics((topics.USERS.name,), "READ", "WRITE"),
                 *_topics((topics.CHANGES.name, topics.STATE.name, *letters), "WRITE"),
-                *_topics((topics.DRIFT_BLOCKS.name,), "READ", "WRITE"),
-                *_topics((topics.DRIFT_ALERTS.name, topics.MODEL_EVENTS.name), "WRITE"),
+                *_topics(
+                    (topics.DRIFT_BLOCKS.name, topics.DRIFT_STATE.name, topics.DRIFT_ALERTS.name), "READ", "WRITE"
+                ),
+                *_topics((topics.MODEL_EVENTS.name,), "WRITE"),
                 _group(app_id, "READ"),
+                _group(f"{app_id}-drift", "READ"),
                 _group(f"{app_id}-watchdog", "DESCRIBE"),
             )
         case "trainer":
-            return _topics((topics.MODEL_EVENTS.name,), "WRITE")
+            return (
+                *_topics((topics.DRIFT_ALERTS.name,), "READ"),
+                *_topics((topics.MODEL_EVENTS.name,), "WRITE"),
+                _group("segstream-trainer", "DESCRIBE"),
+            )
         case "api":
             return (
-                *_topics((topics.CHANGES.name, topics.DRIFT_ALERTS.name), "READ"),
-                *_topics((topics.MODEL_EVENTS.name,), "WRITE"),
-                *_topics((*inputs, *letters), "DESCRIBE"),
+                *_topics((topics.CHANGES.name, topics.DRIFT_ALERTS.name, *letters), "READ"),
+                *_topics((topics.MODEL_EVENTS.name, topics.AUDIT.name), "WRITE"),
+                *_topics(inputs, "WRITE"),  # redriving dead letters, which needs the scope admin
                 _group(app_id, "DESCRIBE"),
                 _group(f"{app_id}-api", "DESCRIBE"),
+                _group("segstream-reader", "DESCRIBE"),
+                Right("group", f"{app_id}-redrive-", ("READ",), is_prefix=True),
             )
         case "destinations":
             return (
                 *_topics((topics.CHANGES.name, topics.DRIFT_ALERTS.name), "READ"),
-                Right("group", f"{app_id}-destinations", ("READ",), is_prefix=True),
+                *_topics((topics.DESTINATION_DLT.name,), "WRITE"),
+                Right("group", f"{app_id}-destination-", ("READ",), is_prefix=True),
             )
         case "ops":
             every = tuple(topic.name for topic in topics.ALL)
             return (
-                *_topics(every, "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS"),
-                *_topics((topics.USERS.name, topics.CHANGES.name, *letters), "READ"),
-                *_topics((*inputs, topics.MODEL_EVENTS.name), "WRITE"),
+                *_topics(every, "CREATE", "READ", "DESCRIBE_CONFIGS"),
+                *_topics((*inputs, topics.MODEL_EVENTS.name, topics.AUDIT.name), "WRITE"),
                 _group(app_id, "DESCRIBE"),
                 _group("segstream-reader", "DESCRIBE"),
                 Right("group", f"{app_id}-redrive-", ("READ",), is_prefix=True),
+                Right("group", f"{app_id}-destination-", ("READ",), is_prefix=True),
             )
 
 
@@ -116,61 +129,44 @@ class RedisRight:
         )
 
 
-_CONNECT: Final = ("ping", "select", "client|setinfo")
+_CONNECT: Final = ("ping", "select")
 _SCRIPT: Final = ("evalsha", "script|load")
-_SWITCH: Final = (*_SCRIPT, "get", "set", "del", "zadd", "zrange", "zrem", "zrevrange", "xadd", "xrevrange", "publish")
+_SWITCH: Final = (
+    *_SCRIPT, "get", "set", "del", "zadd", "zrange", "zrem", "zrevrange", "xadd", "xrevrange", "publish", "hget", "hmget", "hset", "hgetall",
+)  # fmt: skip
 """The scripts of the registry, and reading it."""
+_LOOP: Final = ("exists", "time", "hdel", "hvals")
+"""The trainer's lock and its requests."""
 
 
 def redis_rights(process: Process, prefix: str = "segstream:") -> RedisRight | None:
     """The least that a process needs on Redis; None where it needs none."""
     models, users = f"{prefix}model:*", user_key(prefix, "*")
+    trainer, seen = f"{prefix}trainer:*", (shadow_key(prefix, "*"), vitals_key(prefix))
     hint = (f"{prefix}model:hint",)
     match process:
         case "worker":
             return RedisRight(
-                (
-                    *_CONNECT,
-                    *_SCRIPT,
-                    "info",
-                    "get",
-                    "hmget",
-                    "hset",
-                    "hdel",
-                    "hincrby",
-                    "xadd",
-                    "subscribe",
-                    "unsubscribe",
-                ),
-                writes=(users, sizes_key(prefix), touched_key(prefix), f"{prefix}projected"),
+                (*_CONNECT, *_SCRIPT, "info", "get", "hget", "hgetall", "hmget", "hset", "hdel", "hincrby", "del", "expire", "xadd",
+                 "subscribe", "unsubscribe"),
+                writes=(users, sizes_key(prefix), touched_key(prefix), f"{prefix}projected", erased_key(prefix, "") + "*", *seen),
                 reads=(models,),
                 channels=hint,
-            )
+            )  # fmt: skip
         case "trainer":
-            return RedisRight((*_CONNECT, *_SWITCH), writes=(models,), channels=hint)
+            return RedisRight((*_CONNECT, *_SWITCH, *_LOOP), writes=(models, trainer), reads=seen, channels=hint)
         case "api":
             return RedisRight(
-                (
-                    *_CONNECT,
-                    *_SWITCH,
-                    "hget",
-                    "hgetall",
-                    "hmget",
-                    "scan",
-                    "xread",
-                    "xinfo|stream",
-                    "subscribe",
-                    "unsubscribe",
-                ),
-                writes=(models,),
-                reads=(users, sizes_key(prefix), touched_key(prefix)),
+                (*_CONNECT, *_SWITCH, "hdel", "hvals", "scan", "xread", "xinfo|stream", "subscribe", "unsubscribe"),
+                writes=(models, fence_key(prefix), f"{prefix}segment:descriptions"),
+                reads=(users, sizes_key(prefix), touched_key(prefix), *seen),
                 channels=hint,
             )
         case "ops":
             return RedisRight(
-                (*_CONNECT, *_SWITCH, "info", "hgetall", "hmget"),
-                writes=(models,),
-                reads=(users, sizes_key(prefix)),
+                (*_CONNECT, *_SWITCH, *_LOOP, "info"),
+                writes=(models, trainer),
+                reads=(users, sizes_key(prefix), erased_key(prefix, "") + "*", *seen),
                 channels=hint,
             )
         case "source" | "destinations":

@@ -66,6 +66,8 @@ def install(app: FastAPI, page: Page) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # a body that is no text: like any other that cannot be read
+            return told(request, 422, "Unprocessable Content", "body: this is not JSON in UTF-8")
         title = HTTPStatus(error.status_code).phrase
         nothing = "There is nothing at this address; /docs lists what there is."
         detail = nothing if error.status_code == 404 else str(error.detail)

@@ -71,7 +71,7 @@ def readable(customer: Customer) -> dict[str, Any]:
 
 
 def _profile(profile: Profile) -> dict[str, Any]:
-    counted = msgspec.to_builtins(facts(profile))
+    counted = msgspec.structs.asdict(facts(profile))
     counted["spend"] = to_major(profile.spend)
     return {
         "signed_up_at": None if profile.signed_up_at is None else rfc3339(profile.signed_up_at),

@@ -37,7 +37,8 @@ def admin(settings: Settings) -> AdminClient:
         return connections.cluster(settings, TIMEOUT)[0]
     except KafkaException as error:
         raise KafkaUnreachable(
-            f"no Kafka broker answers at {settings.kafka}; is SEGSTREAM_KAFKA right, is the broker up?"
+            f"no Kafka broker answers at {settings.kafka}; is SEGSTREAM_KAFKA right, is the broker up, "
+            f"is SEGSTREAM_KAFKA_SECURITY={settings.kafka_security} for that port?"
         ) from error
 
 

@@ -109,7 +109,7 @@ def explain(error: BaseException) -> tuple[int, str, str]:
         return NO, "no", refused
     if type(error).__module__.startswith("redis.") and names & _REDIS_AWAY:
         return UNREACHABLE, "unreachable", f"Redis does not answer; is SEGSTREAM_REDIS right? ({text})"
-    if type(error).__name__ == "KafkaException" and "authorization failed" in text:
+    if type(error).__name__ == "KafkaException" and error.args[0].name().endswith("AUTHORIZATION_FAILED"):
         return NO, "no", f"Kafka does not permit it: `segstream topics acls` shows what each process needs ({text})"
     if type(error).__name__ == "KafkaException":
         return UNREACHABLE, "unreachable", f"Kafka does not answer as expected; is SEGSTREAM_KAFKA right? ({text})"

@@ -63,5 +63,6 @@ def apply(settings: Settings, principals: Mapping[Process, str]) -> None:
         for right in rights.kafka_rights(process, settings.app_id)
         for binding in bindings(right, principal)
     ]
-    for future in kafka.admin(settings).create_acls(wanted, request_timeout=kafka.TIMEOUT).values():
+    client = kafka.admin(settings)  # what is asked ends with its client
+    for future in client.create_acls(wanted, request_timeout=kafka.TIMEOUT).values():
         future.result()

@@ -122,6 +122,7 @@ def _cluster(settings: Settings) -> tuple[AdminClient, dict[str, int]]:
         client, listed = retrying(connections.cluster, settings, min(5.0, timeout))
     except KafkaException as error:
         raise KafkaUnreachable(
-            f"no Kafka broker answers at {settings.kafka}; is SEGSTREAM_KAFKA right? ({error})"
+            f"no Kafka broker answers at {settings.kafka}; is SEGSTREAM_KAFKA right, and "
+            f"SEGSTREAM_KAFKA_SECURITY={settings.kafka_security} for that port? ({error})"
         ) from error
     return client, {name: len(topic.partitions) for name, topic in listed.topics.items()}

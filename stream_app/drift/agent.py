@@ -17,7 +17,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from schemas import changes as outgoing
-from schemas import topics
+from schemas import connections, topics
 from schemas.changes import DriftAlert
 from schemas.drift import decode
 from schemas.settings import Settings
@@ -88,7 +88,7 @@ class DriftAgent:
     def _consumer(self, group: str | None) -> Any:
         s = self._settings
         return aiokafka.AIOKafkaConsumer(
-            bootstrap_servers=s.kafka.split(","),
+            **connections.kafka_async(s),
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -10,7 +10,7 @@ from tests.fuzz.api import break_operation, operations
 from tests.fuzz.mutation import mutate
 from tests.fuzz.targets import TARGETS, Target
 
-ROUNDS = {"models": 150, "sources": 300}
+ROUNDS = {"sources": 500}
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -34,4 +34,4 @@ def test_the_api_answers_whatever_is_asked_as_its_document_says() -> None:
     with operations() as every:
         assert len(every) > 10
         for operation in every:
-            assert break_operation(operation, 6, repeatable=True)
+            assert break_operation(operation, 3, repeatable=True)

@@ -69,7 +69,8 @@ class Fortress:
             )
             for process, password in self.passwords.items()
         ]
-        for future in self.admin().alter_user_scram_credentials(made).values():
+        admin = self.admin()  # what is asked ends with its client
+        for future in admin.alter_user_scram_credentials(made).values():
             future.result()
         permissions.apply(self.settings(None), {process: f"segstream-{process}" for process in PROCESSES})
         client = connections.redis_client(self.settings(None))

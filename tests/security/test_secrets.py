@@ -49,8 +49,6 @@ def test_settings_and_clients_show_no_secret(monkeypatch: pytest.MonkeyPatch, tm
         ["config", "show"],
         ["config", "show", "--json"],
         ["config", "docs"],
-        ["doctor", "--json"],
-        ["models", "list"],
     ):
         done = CliRunner().invoke(app, command)
         shown.append(done.output)

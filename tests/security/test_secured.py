@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from sandbox import kafka as kafka_server
 from sandbox.secured import SecuredKafka, SecuredRedis
-from schemas import connections, granted, topics
+from schemas import connections, granted, topics, vitals
 from schemas.connections import KafkaRefuses
 from schemas.registry import Registry
 from schemas.rights import Process, kafka_rights
@@ -30,6 +30,7 @@ from segstream import kafka
 from segstream.cli import app as command_line
 from segstream.model_commands import announce
 from segstream.outcome import explain
+from segstream.trainer import OpenAlerts, ledger
 from stream_app import preflight
 from tests.installation import orders
 from tests.schemas.models import SIGNER, model, sealed
@@ -100,6 +101,7 @@ def run(
     for name, value in fortress.environment(who).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SEGSTREAM_TRUSTED_KEYS", SIGNER.public)
+    monkeypatch.setenv("SEGSTREAM_SIGNING_KEY", SIGNER.to_text())
     done = CliRunner().invoke(command_line, [*arguments, "--json"])
     return done.exit_code, json.loads(done.stdout)
 
@@ -149,7 +151,8 @@ def test_with_the_least_rights_everything_works_and_no_log_holds_a_secret(
 
         for arguments in (
             ("doctor",), ("topics", "list"), ("models", "list"), ("users", "show", "1"), ("users", "show", "1", "--changes"),
-            ("deadletters", "list"), ("deadletters", "redrive"), ("config", "show"),
+            ("deadletters", "list"), ("deadletters", "redrive"), ("config", "show"), ("trainer", "status"), ("trainer", "log"),
+            ("users", "export", "2"), ("users", "erase", "2", "--reason", "asked to"),
         ):  # fmt: skip
             code, document = run(fortress, monkeypatch, *arguments)
             assert code == 0, (arguments, document)
@@ -159,13 +162,32 @@ def test_with_the_least_rights_everything_works_and_no_log_holds_a_secret(
         shop.close()
     seen += worker.log.read_text() + caplog.text
     assert "partitions ready" in seen
+    assert "the drift check is ours" in seen
+    for refusal in ("authorization failed", "no permissions", "is tried again"):
+        assert refusal not in seen.lower(), refusal
     hidden = [*fortress.passwords.values(), fortress.kafka.password, SIGNER.to_text(), TOKEN]
     assert [secret for secret in hidden if secret in seen] == []
 
 
+def test_the_trainers_loop_has_what_it_needs(fortress: Fortress) -> None:
+    settings = fortress.settings("trainer")
+    book, client = ledger(settings), connections.redis_client(settings)
+    token = book.acquire()
+    assert token is not None
+    book.renew(token)
+    book.save(book.load(), token)
+    assert book.requests() == ()
+    assert Registry(client, settings.prefix).candidate() is None
+    vitals.read(client, settings.prefix, NOW)
+    book.release(token)
+    alerts = OpenAlerts(settings)
+    assert alerts() == ()
+    alerts.close()
+
+
 def test_a_right_that_lacks_is_named(fortress: Fortress) -> None:
     admin = fortress.admin()
-    for process in ("worker", "api", "ops"):
+    for process in ("worker", "trainer", "api", "destinations", "ops"):
         own = connections.cluster(fortress.settings(process), 10)[0]
         assert granted.missing(own, kafka_rights(process)) == []
     client = connections.cluster(fortress.settings("worker"), 10)[0]
@@ -206,7 +228,7 @@ def test_who_has_no_right_changes_nothing(fortress: Fortress) -> None:
         lambda: worker.get("another:key"),
         lambda: worker.config_set("dir", "/tmp"),
     ):
-        with pytest.raises(redis.NoPermissionError) as refused:
+        with pytest.raises(redis.exceptions.NoPermissionError) as refused:
             attempt()
         code, _, message = explain(refused.value)
         assert code == 1
