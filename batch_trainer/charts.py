@@ -40,7 +40,9 @@ THEMES: Final = {"light": LIGHT, "dark": DARK}
 
 def charts(report: Mapping[str, Any], theme: Theme) -> dict[str, alt.TopLevelMixin]:
     """Every chart of a report, by name."""
-    found = {"map": landscape(report, theme), "portraits": portraits(report, theme), "shares": shares(report, theme)}
+    found = {"map": landscape(report, theme), "shares": shares(report, theme)}
+    if any(segment["traits"] for segment in report["segments"]):  # of categories alone there are no deviations
+        found["portraits"] = portraits(report, theme)
     if any(row["stability"] is not None for row in report["choice"]["table"]):
         found["choice"] = choice(report, theme)
     if report["newcomers"]["calibration"]:

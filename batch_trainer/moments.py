@@ -57,7 +57,8 @@ def measure(engine: Engine, facts: Table, spec: FeatureSpec, rare: float) -> Mom
     )
     rows, offsets, products = _products(engine, centred, len(numbers))
     spread = np.sqrt(np.maximum(np.diag(products) - offsets**2, 0.0))
-    scales = np.where((spread > 0.0) & [transform != "share" for _, transform in numbers], spread, 1.0)
+    scaled = np.array([transform != "share" for _, transform in numbers], dtype=bool)
+    scales = np.where((spread > 0.0) & scaled, spread, 1.0)
     seen = [_by_value(engine, centred, f"c{i}", len(numbers)) for i in range(len(labels))]
     frequent = [sorted(v for v, row in values.items() if row[0] >= rare * rows) for values in seen]
     pooled = [len(kept) < len(values) for kept, values in zip(frequent, seen, strict=True)]

@@ -170,8 +170,11 @@ def _candidates(portrait: Portrait) -> list[str]:
         return [people, *(f"{people}, {text}" for name, text in values.items() if portrait.top[name][0] not in told)]
     features = [feature for feature, value in _ranked(portrait.z) if _word(feature, value)][:4]
     if any(map(is_share, portrait.z)):
-        names = [_lovers(features[:count]) for count in range(min(2, len(features)), len(features) + 1)]
-        return [*names, *(f"{names[0]}, {value}" for value in values.values())]
+        liked = list(filter(is_share, features))
+        strong = [feature for feature in liked if portrait.z[feature] >= portrait.z[liked[0]] / 2][:2]
+        plain = _lovers(strong)
+        more = [_lovers(liked[:count]) for count in range(len(strong) + 1, len(liked) + 1)]
+        return [plain, *more, *(f"{plain}, {value}" for value in values.values())]
     two = _title(portrait, features[:2])
     names = [f"{two}, {value}" for value in list(values.values())[:1]] if len(features) < 2 else []
     names += [_title(portrait, features[:count]) for count in range(2, len(features) + 1)] or [two]

@@ -98,8 +98,9 @@ def _why(features: Mapping[str, Any], known: Facts, segment: str, model: Model, 
     told: dict[str, Any] = {"segment": segment, "name": model.names[segment], "nearest": segment}
     blank = {"against": None, "against_name": None, "beyond": 0.0, "base": 0.0, "pulls": []}
     if segment == PROSPECT:
-        outside = POPULATIONS[model.spec.population].outside
-        return told | blank | {"summary": f"She is a customer {outside}: there is nothing to tell her from others by."}
+        who = POPULATIONS[model.spec.population]
+        what = "She has not ordered yet" if who.buyers else f"She is a customer {who.outside}"
+        return told | blank | {"summary": f"{what}: there is nothing to tell her from others by."}
     if broken:
         return (
             told

@@ -270,7 +270,13 @@ class Worker:
         source = Position(_SLOTS[tp.topic], tp.topic, partition, -1)
         now = self.clock()
         work = fold(
-            message.value, source, self._customers[partition], self.model, rfc3339(now), self.today(), self._trusts
+            message.value,
+            source,
+            self._customers[partition],
+            self.model,
+            rfc3339(now),
+            self._trusts,
+            today=self.today(),
         )
         if work.fence >= consumer.highwater(tp):
             raise Recreated(

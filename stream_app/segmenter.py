@@ -44,7 +44,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 
 def step(
-    customer: Customer, event: Event, position: Position, model: Model | None, decided_at: str, today: int = 0
+    customer: Customer, event: Event, position: Position, model: Model | None, decided_at: str, *, today: int = 0
 ) -> Step:
     """Apply one event that the fence lets through, and decide the segment.
 
@@ -54,7 +54,7 @@ def step(
     """
     before: tuple[SegmentChanged, ...] = ()
     if model is not None and customer.segment is not None and customer.model_id != model.id:
-        migrated = rescore(customer, event.user_id, model, decided_at, today)
+        migrated = rescore(customer, event.user_id, model, decided_at, today=today)
         if migrated is not None:
             before = (migrated,)
     effect = update(customer.profile, event)
@@ -69,7 +69,9 @@ def step(
     return Step(effect, before, None if event.replay else distance)
 
 
-def rescore(customer: Customer, user_id: str, model: Model, decided_at: str, today: int = 0) -> SegmentChanged | None:
+def rescore(
+    customer: Customer, user_id: str, model: Model, decided_at: str, *, today: int = 0
+) -> SegmentChanged | None:
     """Decide the segment anew by another model, without hysteresis. Changes `customer` in place.
 
     Segment ids are stable over models (the trainer settles identity), so that an equal id is no change.

@@ -75,7 +75,7 @@ class Sweep:
                     return False
                 began = time.monotonic()
                 part = keys[first : first + SLICE]
-                work = migrate(part, partition, customers, model, rfc3339(self._clock()), self._today())
+                work = migrate(part, partition, customers, model, rfc3339(self._clock()), today=self._today())
                 remaining -= len(part)
                 self._metrics.migrating.set(remaining)
                 if work.rescored:

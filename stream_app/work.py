@@ -79,13 +79,12 @@ def fold(
     customers: Customers,
     model: Model | None,
     decided_at: str,
-    today: int = 0,
     trusts: Callable[[UserDeleted], bool] = _nobody,
+    *,
+    today: int = 0,
 ) -> Work:
     """Fold a chunk's records, in order, into the partition's customers (in place). `source.offset` is not used; `trusts` says whose
-    orders to erase a customer are followed.
-
-    `today` is the day that recency is counted to.
+    orders to erase a customer are followed, `today` is the day that recency is counted to.
 
     Raises schemas.customer.UnreadableState where a customer's record cannot be read.
     """
@@ -128,7 +127,7 @@ def fold(
             begin_again(customer)
         customers.open(key, customer)
         try:
-            done = step(customer, event, position, model, decided_at, today)
+            done = step(customer, event, position, model, decided_at, today=today)
         except Exception as error:  # an event that trips over a fault of ours must not stop all others
             _recover(customer, position)
             work.dead_letters.append(DeadLetter.of(record, position, error))
@@ -176,7 +175,7 @@ def _recover(customer: Customer, position: Position) -> None:
 
 
 def migrate(
-    keys: Sequence[bytes], partition: int, customers: Customers, model: Model, decided_at: str, today: int = 0
+    keys: Sequence[bytes], partition: int, customers: Customers, model: Model, decided_at: str, *, today: int = 0
 ) -> Work:
     """Re-score those of the customers that were last decided by another model (in place)."""
     work = Work(partition=partition)
@@ -186,7 +185,7 @@ def migrate(
             continue
         customers.open(key, customer)
         work.rescored += 1
-        change = rescore(customer, key.decode(), model, decided_at, today)
+        change = rescore(customer, key.decode(), model, decided_at, today=today)
         if change is not None:
             work.changes.append(change)
     return work
@@ -197,7 +196,9 @@ def age(keys: Sequence[bytes], partition: int, customers: Customers, model: Mode
     work = Work(partition=partition)
     for key in keys:
         customer = customers.look(key)
-        if customer is None or customer.model_id != model.id:  # whom another model decided is about to be moved
+        if (
+            customer is None or customer.is_erased or customer.model_id != model.id
+        ):  # another model's are about to be moved
             continue
         due = model.due(customer.profile)
         if due is None or due > today:

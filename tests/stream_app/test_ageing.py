@@ -37,7 +37,7 @@ def arrive(customers: Customers, what: list[tuple[str, bytes, int, int, int]], t
         message = event(name, rfc3339((today - ago) * DAY), order_id=f"o{order}", total=total)
         records.append(Fetched(key, message.replace(USER.encode(), key), offset))
     if records:
-        work = fold(records, SOURCE, customers, ONE, "", today)
+        work = fold(records, SOURCE, customers, ONE, "", today=today)
         assert not work.dead_letters
     return first + len(what)
 
@@ -95,7 +95,7 @@ def test_a_new_model_decides_as_of_its_day_and_prospects_and_models_without_rece
     customers = Customers(MemoryStore())
     arrive(customers, [("Order Completed", b"a", 1, 0, 900), ("Signed Up", b"b", 1, 0, 0)], START, 0)
     other = model(RFM, shift=0.3)
-    migrate(KEYS, 0, customers, other, "", START + 21)
+    migrate(KEYS, 0, customers, other, "", today=START + 21)
     a, b = (kept(customers)[key] for key in (b"a", b"b"))
     assert raw(["recency"], a.profile) == {"recency": 21.0}
     assert (b.segment, other.due(b.profile), model().due(a.profile)) == (PROSPECT, None, None)
