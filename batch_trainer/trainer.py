@@ -114,7 +114,8 @@ def train(
     with fit.one_thread():
         points = projection.points(columns)
     fit.require(pd.DataFrame(points), wanted)
-    fitted = _sweep(points, wanted, start, on_progress)
+    starts = fit.STARTS if people.complete else fit.MORE_STARTS
+    fitted = _sweep(points, wanted, start, starts, on_progress)
     if alike is not None and (present := len(alike.segments)) in fitted:
         before = alike.score_many(people.rows)[0]
         fitted[present] = fit.carried_on(points, fitted[present], before)
@@ -224,10 +225,10 @@ def _project(
     return fit.project_moments(recipe, people.spec, known, dimensions)
 
 
-def _sweep(points: fit.Array, wanted: int, seed: int, on_progress: Progress) -> dict[int, Any]:
+def _sweep(points: fit.Array, wanted: int, seed: int, starts: int, on_progress: Progress) -> dict[int, Any]:
     most = len(np.unique(points, axis=0))
     ks = sorted({k for k in fit.SWEEP if k <= most} | {wanted})
-    return fit.sweep(points, ks, seed, counted("clustering", len(ks), on_progress))
+    return fit.sweep(points, ks, seed, counted("clustering", len(ks), on_progress), starts)
 
 
 def _golden(model: Model, people: Population, labels: segments.Labels) -> tuple[Golden, ...]:

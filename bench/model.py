@@ -205,8 +205,9 @@ def _without_structure(told: Told) -> None:
 
 
 def _nothing(data: str, choice: Choice, told: Told) -> None:
+    evidence = choice.reason.split("; the configured")[0].split(" (agreement by number")[0]
     told(
-        data, "whether there is anything to segment", choice.reason,
+        data, "whether there is anything to segment", evidence,
         Verdict.at_most(f"stable structure found (0: none), {data}", int(bool(choice.stable)), 0),
     )  # fmt: skip
 
