@@ -95,6 +95,7 @@ def kafka_rights(process: Process, app_id: str = "segstream") -> tuple[Right, ..
             every = tuple(topic.name for topic in topics.ALL)
             return (
                 *_topics(every, "CREATE", "READ", "DESCRIBE_CONFIGS"),
+                *_topics((topics.USERS.name, topics.STATE.name), "ALTER_CONFIGS"),
                 *_topics((*inputs, topics.MODEL_EVENTS.name, topics.AUDIT.name), "WRITE"),
                 _group(app_id, "DESCRIBE"),
                 _group("segstream-reader", "DESCRIBE"),

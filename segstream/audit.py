@@ -12,11 +12,10 @@ from schemas.audit import Action, Audited
 from schemas.settings import Settings
 from schemas.times import rfc3339
 from segstream import context, kafka
-from stream_app import logs
 
 
 def note(settings: Settings, action: Action, subject: str, reason: str, by: str = "") -> Audited:
-    """Write an entry down and wait until Kafka has it.
+    """Write an entry down, in the log too, and wait until Kafka has it.
 
     Raises KafkaUnreachable, or No where the topic is missing: what cannot be written down is not done.
     """
@@ -24,7 +23,6 @@ def note(settings: Settings, action: Action, subject: str, reason: str, by: str 
     entry = Audited(action=action, subject=subject, at=at, by=by or context.who(), reason=reason)
     kafka.require(settings, topics.AUDIT.name)
     kafka.deliver(settings, topics.AUDIT.name, None, audit.encode(entry))
-    logs.configure(settings.log_format, settings.log_level)
     structlog.get_logger("segstream.audit").info("audit", **msgspec.to_builtins(entry))
     return entry
 

@@ -31,6 +31,14 @@ def who() -> str:
         return "unknown"
 
 
+def logged(settings: Settings) -> Settings:
+    """The settings, and what is logged goes to stderr as they say: for commands whose doings are told in the log."""
+    from stream_app import logs
+
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
 def redis_client(settings: Settings) -> redis.Redis:
     """A client that gives up soon, without retries."""
     from schemas import connections

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from schemas import topics
 from schemas.settings import Settings
+from segstream import context
 from segstream.outcome import Json, Usage, out, outcome
 
 app = typer.Typer(help="Messages that could not be used.", no_args_is_help=True)
@@ -70,7 +71,7 @@ def redrive(
         from segstream import audit
         from segstream.redrive import redrive as run
 
-        settings, sources = Settings(), _sources(topic)
+        settings, sources = context.logged(Settings()), _sources(topic)
         if not dry_run:
             audit.note(settings, "redrive", f"{','.join(sources)}{only and ':'}{only}", reason)
         done = run(settings, sources, only=only, most=attempts, dry_run=dry_run)

@@ -51,6 +51,7 @@ def export(settings: Settings, user_id: str, reason: str, by: str = "") -> dict[
         "changes": list({row["change_id"]: row for row in changes}.values()),
         "received": {topic.name: received(topic.name) for topic in topics.INPUTS},
         "not_usable": {topic.name: received(topics.dead_letter_topic(topic.name)) for topic in topics.INPUTS},
+        "not_delivered": received(topics.DESTINATION_DLT.name),
         "audit": audit.entries(settings, user_id=user_id),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -68,30 +68,41 @@ def create(settings: Settings) -> list[dict[str, Any]]:
         for future in pending.values():
             future.result()
         _wait_for({topic.name for topic in missing}, settings)
-    for topic in topics.ALL:
-        if topic.name in there and topic.compacted and _keeps_too_long(client, topic):
-            entries = [
-                ConfigEntry(name, topic.config()[name], incremental_operation=AlterConfigOpType.SET)
-                for name in (LAG, "delete.retention.ms")
-            ]
-            resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name, incremental_configs=entries)
-            for future in client.incremental_alter_configs([resource]).values():
-                future.result()
+    _let_forget(client, [topic for topic in topics.ALL if topic.compacted and topic.name in there])
     made = {topic.name for topic in missing}
     return [{**row, "created": row["name"] in made} for row in check(settings)]
 
 
-def _config(client: AdminClient, topic: Topic) -> dict[str, str]:
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
-    found = client.describe_configs([resource])[resource].result()
-    return {name: entry.value for name, entry in found.items()}
+def _configs(client: AdminClient, wanted: Iterable[Topic]) -> dict[str, dict[str, str]]:
+    """Topic -> the broker's settings for it."""
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in wanted]
+    found = client.describe_configs(resources).items() if resources else ()
+    return {r.name: {name: entry.value for name, entry in future.result().items()} for r, future in found}
 
 
-def _keeps_too_long(client: AdminClient, topic: Topic) -> bool:
+def _keeps_too_long(topic: Topic, config: dict[str, str]) -> bool:
     """Whether a compacted topic may keep replaced records, erased ones too, for longer than it should. A broker that knows no such
     setting is left alone."""
-    found = _config(client, topic).get(LAG)
-    return found is not None and int(found) > int(topic.config()[LAG])
+    return topic.compacted and int(config.get(LAG) or 0) > int(topic.config()[LAG])
+
+
+def _let_forget(client: AdminClient, compacted: Iterable[Topic]) -> None:
+    """Bound how long topics that are there already keep replaced records."""
+    configs = _configs(client, compacted)
+    resources = [
+        ConfigResource(
+            ConfigResource.Type.TOPIC,
+            topic.name,
+            incremental_configs=[
+                ConfigEntry(name, topic.config()[name], incremental_operation=AlterConfigOpType.SET)
+                for name in (LAG, "delete.retention.ms")
+            ],
+        )
+        for topic in compacted
+        if _keeps_too_long(topic, configs[topic.name])
+    ]
+    for future in client.incremental_alter_configs(resources).values() if resources else ():
+        future.result()
 
 
 def _wait_for(names: set[str], settings: Settings) -> None:
@@ -107,7 +118,7 @@ def check(settings: Settings) -> list[dict[str, Any]]:
     client = admin(settings)
     counts = {name: len(topic.partitions) for name, topic in client.list_topics(timeout=TIMEOUT).topics.items()}
     there = [topic for topic in topics.ALL if topic.name in counts]
-    configs = {topic.name: _config(client, topic) for topic in there}
+    configs = _configs(client, there)
     policies = {name: config["cleanup.policy"] for name, config in configs.items()}
     rows = []
     for topic in topics.ALL:
@@ -118,7 +129,7 @@ def check(settings: Settings) -> list[dict[str, Any]]:
             wrong = f"has {counts[topic.name]} partitions, SEGSTREAM_PARTITIONS asks for {wanted(settings, topic)}"
         elif policies[topic.name] != topic.config()["cleanup.policy"]:
             wrong = f"cleanup.policy is {policies[topic.name]}, must be {topic.config()['cleanup.policy']}"
-        elif topic.compacted and int(configs[topic.name].get(LAG) or 0) > int(topic.config()[LAG]):
+        elif _keeps_too_long(topic, configs[topic.name]):
             wrong = f"{LAG} is {configs[topic.name][LAG]}: erased data may stay; `segstream topics create` sets it"
         rows.append(
             {"name": topic.name, "partitions": counts.get(topic.name), "purpose": topic.purpose, "problem": wrong}

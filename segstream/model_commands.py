@@ -38,7 +38,7 @@ def _audit(settings: Settings, action: Action, model_id: str, reason: str) -> No
     from segstream import audit, kafka
 
     try:
-        audit.note(settings, action, model_id, reason)
+        audit.note(context.logged(settings), action, model_id, reason)
     except (kafka.KafkaUnreachable, No) as error:
         err.print(f"Nothing was written into the audit topic ({error}).", soft_wrap=True)
 

@@ -67,7 +67,8 @@ def erase(
 
         if not reason.strip():
             raise Usage("--reason is empty; an erasure cannot be taken back, say why it is done")
-        result.document = done = erasure.erase(Settings(), user_id, reason, by=by, wait=wait)
+        settings = context.logged(Settings())
+        result.document = done = erasure.erase(settings, user_id, reason, by=by, wait=wait)
         result.code = 0 if done["applied"] else NO
         if not json and done["applied"]:
             out.print(f"Erased. Events of this customer are ignored until {done['ignored_until']}.", highlight=False)
@@ -91,7 +92,8 @@ def export(
     with outcome(json) as result:
         from segstream.export import export as run
 
-        document = run(Settings(), user_id, reason, by)
+        settings = context.logged(Settings())
+        document = run(settings, user_id, reason, by)
         parts = (document["customer"], document["told_last"], document["changes"], *document["received"].values())
         result.code = 0 if any(parts) or any(document["not_usable"].values()) else NO
         text = msgspec.json.format(msgspec.json.encode(document), indent=2)

@@ -213,10 +213,10 @@ def _stranger_in_the_changelog(stage: Stage) -> None:
 
 def _leader_then_coordinator(stage: Stage) -> None:
     assert stage.cluster is not None
-    stage.at(8)
-    stage.bounce(stage.cluster.leader(), after=6)
-    stage.after(8)
-    stage.bounce(stage.cluster.coordinator(stage.crew.shop.settings.app_id), after=6)
+    stage.at(6)
+    stage.bounce(stage.cluster.leader(), after=3)
+    stage.after(3)
+    stage.bounce(stage.cluster.coordinator(stage.crew.shop.settings.app_id), after=3)
 
 
 def _cut_off(stage: Stage) -> None:
@@ -292,7 +292,8 @@ TROUBLES: Final = (
         workers=("a", "b"), rate=2000, seconds=30, customers=10_000, inflict=_cut_off, behind_door=("a",),
     ),
     Fault(
-        name="three-brokers", text="three brokers, three copies: kill -9 of a partition's leader at 8 s, then of the group's coordinator, each back after 6 s",
-        workers=("a", "b"), rate=1000, seconds=36, customers=5000, inflict=_leader_then_coordinator, brokers=3,
+        name="three-brokers",
+        text="three brokers, three copies: kill -9 of a partition's leader at 6 s, then of the group's coordinator, each started again after 3 s",
+        workers=("a", "b"), rate=500, seconds=20, customers=2000, inflict=_leader_then_coordinator, brokers=3,
     ),
 )  # fmt: skip

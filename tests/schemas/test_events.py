@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import drift
+from schemas.audit import Audited
 from schemas.changes import (
     DriftAlert,
     ModelEvent,
@@ -120,7 +121,12 @@ def test_an_example_follows_its_schema_and_is_read(path: Path) -> None:
 
 
 def test_the_schemas_of_what_we_send_name_every_field() -> None:
-    for name, struct in (("segment-changed", SegmentChanged), ("drift-alert", DriftAlert), ("model-event", ModelEvent)):
+    for name, struct in (
+        ("segment-changed", SegmentChanged),
+        ("drift-alert", DriftAlert),
+        ("model-event", ModelEvent),
+        ("audited", Audited),
+    ):
         schema = json.loads((ROOT / "json" / f"{name}.json").read_text())
         assert sorted(schema["properties"]) == sorted(struct.__struct_fields__)
         assert schema["additionalProperties"] is True, "a consumer must accept fields that later versions add"

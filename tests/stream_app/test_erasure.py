@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from functools import partial
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import redis
 import redis.asyncio
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -65,7 +69,7 @@ class Fetched:
 
 def folded(batch: list[Fetched], store: MemoryStore | None = None) -> tuple[Customers, Work]:
     customers = Customers(MemoryStore() if store is None else store)
-    return customers, fold(batch, SOURCE, customers, model(), "", TRUSTS)
+    return customers, fold(batch, SOURCE, customers, model(), "", trusts=TRUSTS)
 
 
 def rest(customers: Customers) -> Customer:
@@ -100,7 +104,7 @@ def test_who_comes_after_the_time_of_her_erasure_is_whom_these_events_make_howev
     cut = data.draw(st.integers(0, len(late)))
     customers, _ = folded([Fetched(DELETE, 0), *late[:cut], *news])
     other = Position(0, "orders", 0, -1)  # the same late ones in another topic, whose fence knows nothing of them
-    assert fold([*late, Fetched(DELETE, 90, UNTIL)], other, customers, model(), "", TRUSTS).changes == []
+    assert fold([*late, Fetched(DELETE, 90, UNTIL)], other, customers, model(), "", trusts=TRUSTS).changes == []
     plain = Customer()
     for record in news:
         step(plain, decode(KEY, record.value), Position(1, "signups", 0, record.offset), model(), "")  # type: ignore[arg-type]
@@ -133,7 +137,7 @@ def test_an_order_that_no_trusted_key_has_signed_erases_nobody(value: bytes, err
     _, key, first = order(1, 1)
     customers = Customers(MemoryStore())
     batch = [Fetched(first, 0, key=key), Fetched(value.replace(b'"u1"', b'"1"'), 1, key=key)]
-    work = fold(batch, SOURCE, customers, model(), "", TRUSTS)
+    work = fold(batch, SOURCE, customers, model(), "", trusts=TRUSTS)
     assert [letter.error for letter in work.dead_letters] == [error]
     found = customers.look(key)
     assert found is not None
@@ -205,7 +209,7 @@ def test_redis_forgets_her_and_no_older_row_brings_her_back(own_redis: Redis) ->
 
         stale = copied(rest(customers))
         assert await shown(stale)
-        fold([Fetched(DELETE, 10)], SOURCE, customers, model(), "", TRUSTS)
+        fold([Fetched(DELETE, 10)], SOURCE, customers, model(), "", trusts=TRUSTS)
         marker = copied(rest(customers))
         assert not await shown(marker)
         assert sum(map(int, (await client.hgetall(sizes_key("t:"))).values())) == 0
@@ -252,6 +256,10 @@ def erased_under_load(shop: Installation, gone: list[str], settings: Settings) -
     return done
 
 
+def neighbours(api: httpx.Client) -> set[str]:
+    return {one["user_id"] for one in api.get("/v1/users/10/similar", params={"k": 50}).json()["similar"]}
+
+
 def test_customers_are_erased_amid_traffic_and_a_crash_and_nothing_is_left_of_them_anywhere(shop: Installation) -> None:
     one = shop.prepare()
     settings = shop.settings.model_copy(update={"signing_key": SecretStr(SIGNER.to_text())})
@@ -274,15 +282,18 @@ def test_customers_are_erased_amid_traffic_and_a_crash_and_nothing_is_left_of_th
             told = [change for change in shop.changes() if change.user_id == user]
             assert (told[-1].cause, told[-1].to_segment) == ("erasure", None)
             assert [m.value() for m in kafka.of_key(settings, topics.STATE.name, user.encode())][-1] is None
-            assert api.get(f"/v1/users/{user}").status_code == 404
-        assert sum(map(int, client.hgetall(sizes_key(settings.prefix)).values())) == len(state) - len(gone)
+            answer = api.get(f"/v1/users/{user}")
+            assert (answer.status_code, PLANTED in answer.text) == (404, False)
+        sizes = sizes_key(settings.prefix)
+        wait_for(lambda: sum(map(int, client.hgetall(sizes).values())) == len(state) - len(gone), "all are shown")
         wait_for(lambda: api.get("/v1/changes").json()["caught_up"], "the API has read all changes")
-        seen = api.get("/v1/users/10/similar", params={"k": 50}).json()
-        assert not {one["user_id"] for one in seen["similar"]} & set(gone)
+        wait_for(lambda: not neighbours(api) & set(gone), "nobody is like one of them")
         for user in gone:
             wait_for(lambda user=user: not api.get(f"/v1/users/{user}/timeline").json()["changes"], "no time line")  # type: ignore[misc]
-        journal = (shop.home / "api" / "journal.sqlite").read_bytes()
-        assert PLANTED.encode() not in journal
+    journal = shop.home / "api" / "journal.sqlite"
+    with closing(sqlite3.connect(journal)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert PLANTED.encode() not in journal.read_bytes(), "what is deleted is overwritten"
     worker = shop.workers[-1]
     assert worker.metric("segstream_events_ignored_total") > 0
     code, said_ = command(shop, "users", "show", PLANTED)
@@ -301,8 +312,18 @@ def test_customers_are_erased_amid_traffic_and_a_crash_and_nothing_is_left_of_th
     assert len(audit.entries(settings, action="erase")) == len(gone) + 1
 
 
-def test_an_export_holds_what_was_sent_decided_and_told(shop: Installation) -> None:
+def problems(shop: Installation) -> list[str]:
+    return [row["name"] for row in kafka.check(shop.settings) if row["problem"]]
+
+
+def test_topics_are_made_to_forget_and_an_export_holds_what_was_sent_decided_and_told(shop: Installation) -> None:
     shop.prepare()
+    forgets = ConfigEntry(kafka.LAG, "999999999999", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topics.USERS.name, incremental_configs=[forgets])
+    [made.result() for made in kafka.admin(shop.settings).incremental_alter_configs([resource]).values()]
+    assert problems(shop) == [topics.USERS.name], "it would keep what was erased"
+    kafka.create(shop.settings)
+    assert problems(shop) == []
     shop.worker().wait_ready()
     sent = orders(40, 2)
     shop.produce([*sent, (topics.ORDERS.name, b"1", b"broken")])
