@@ -168,6 +168,8 @@ def target(one: Destination, environ: Mapping[str, str]) -> Target:
     bearer = _variable(one, "bearer_env", one.bearer_env, environ) if one.bearer_env else ""
     if not (bearer.isascii() and bearer.isprintable()):
         raise BadDestinations(f"destination {one.name}: {one.bearer_env} (bearer_env) holds what is no header's value")
+    if one.ca_file and not Path(one.ca_file).is_file():
+        raise BadDestinations(f"destination {one.name}: ca_file {one.ca_file} is no file")
     return Target(url=url, keys=tuple(keys), bearer=bearer)
 
 

@@ -94,15 +94,9 @@ def _alerts(alert: Alert) -> Iterator[dict[str, Any]]:
                     "feature": alert.feature or "",
                     "event_time": alert.event_time,
                 },
-                "endsAt": rfc3339(_ends(alert)) if is_on else alert.raised_at,
+                "endsAt": alert.raised_at,
             }
-            yield found | ({"startsAt": alert.raised_at} if is_on else {})
-
-
-def _ends(alert: Alert) -> int:
-    """When Alertmanager may take an alert for over, microseconds: it is not sent again and again, as Prometheus' own are."""
-    raised = parse_rfc3339(alert.raised_at)
-    if alert.status or not alert.cooldown_until:
-        return raised + _OPEN
-    # Without a resolution, what is not said again within the cooldown (a span of event time) is over.
-    return raised + max(0, parse_rfc3339(alert.cooldown_until) - parse_rfc3339(alert.event_time))
+            if is_on:  # not sent again and again, as Prometheus' own are: it has to be told how long it may stay
+                ends = rfc3339(parse_rfc3339(alert.raised_at) + _OPEN)
+                found |= {"startsAt": alert.raised_at, "endsAt": ends}
+            yield found

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition, admin
+from confluent_kafka.admin import AdminClient
 
 from destinations import clients
 from destinations.configuration import Destination
@@ -17,20 +17,22 @@ from destinations.subscription import TOPICS
 from schemas.settings import Settings
 
 INTERVAL: Final = 5.0
+_LATEST: Final = admin.OffsetSpec.latest()  # type: ignore[attr-defined,no-untyped-call]
+_EARLIEST: Final = admin.OffsetSpec.earliest()  # type: ignore[attr-defined,no-untyped-call]
 
 _log: Final = structlog.get_logger(__name__)
 
 
-def behind(admin: AdminClient, settings: Settings, one: Destination) -> int:
+def behind(client: AdminClient, settings: Settings, one: Destination) -> int:
     """Records of a destination's topic that it has not committed. Raises KafkaException."""
     topic, group = TOPICS[one.wants], clients.group(settings, one.name)
-    listed = admin.list_topics(topic, timeout=clients.TIMEOUT).topics[topic]
+    listed = client.list_topics(topic, timeout=clients.TIMEOUT).topics[topic]
     parts = [TopicPartition(topic, partition) for partition in listed.partitions]
     if not parts:
         return 0
-    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, parts)])
-    ends = admin.list_offsets({part: OffsetSpec.latest() for part in parts}, request_timeout=clients.TIMEOUT)
-    firsts = admin.list_offsets({part: OffsetSpec.earliest() for part in parts}, request_timeout=clients.TIMEOUT)
+    asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, parts)])
+    ends = client.list_offsets(dict.fromkeys(parts, _LATEST), request_timeout=clients.TIMEOUT)
+    firsts = client.list_offsets(dict.fromkeys(parts, _EARLIEST), request_timeout=clients.TIMEOUT)
     done = {part.partition: part.offset for part in asked[group].result().topic_partitions or ()}
     low = {part.partition: future.result().offset for part, future in firsts.items()}
     return sum(

@@ -127,11 +127,11 @@ def _read(client: Consumer, topic: str, offsets: dict[int, int]) -> Iterator[Mes
         for message in messages:
             if message.error() is not None:
                 raise KafkaException(message.error())
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None
-            assert offset is not None
-            if partition not in left:
+            place, at = message.partition(), message.offset()
+            assert place is not None
+            assert at is not None
+            if place not in left:
                 continue
             yield message
-            if offset + 1 >= left[partition]:
-                del left[partition]
+            if at + 1 >= left[place]:
+                del left[place]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from confluent_kafka import Message
@@ -57,16 +57,15 @@ class Alert(msgspec.Struct, frozen=True):
     event_time: str
     message: str
     model_id: str = ""
-    cooldown_until: str = ""
     suggested_action: str = ""
-    status: str = ""
-    """opened, escalated or resolved; empty where alerts have no life of their own."""
+    status: str = "opened"
+    """opened, escalated or resolved."""
     feature: str | None = None
 
     @property
     def event_id(self) -> str:
-        """Equal whenever the alert is repeated."""
-        return f"{self.alert_id}:{self.status}:{self.level}" if self.status else self.alert_id
+        """Equal whenever this step of the alert's life is repeated."""
+        return f"{self.alert_id}:{self.status}:{self.level}:{self.feature or self.signal}"
 
     @property
     def subject(self) -> str:
@@ -99,14 +98,15 @@ class Record:
         assert topic is not None
         assert partition is not None
         assert offset is not None
-        headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or ()}  # type: ignore[union-attr]
+        pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+        headers = {name: (value or b"").decode("utf-8", "replace") for name, value in pairs}
         return cls(
             topic=topic,
             partition=partition,
             offset=offset,
             timestamp=message.timestamp()[1],
-            key=message.key(),  # type: ignore[arg-type]
-            value=message.value(),  # type: ignore[arg-type]
+            key=message.key(),
+            value=message.value(),
             headers=headers,
         )
 

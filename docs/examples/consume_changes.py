@@ -8,7 +8,7 @@ What makes it safe to kill at any moment:
 - The offset is committed after the work, so that nothing is lost: what was under way comes again.
 - What comes again carries the same `change_id`, which is stored in the same transaction as the work, so that nothing is done twice.
 - Only causes that say something about the customer count. `bootstrap` is history that was replayed, `model` a new model: neither
-  is a reason to write to anybody.
+  is a reason to write to anybody. `erasure` means: forget her, here too.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ def open_store(path: str) -> sqlite3.Connection:
 
 def handle(store: sqlite3.Connection, change: dict, segment: str) -> bool:
     """Do the work for one change; whether there was any. Called again with the same change, it does nothing."""
+    if change["cause"] == "erasure":
+        with store:
+            store.execute("DELETE FROM welcomes WHERE user_id = ?", (change["user_id"],))
+        return False
     if change["cause"] not in CAUSES or change["to_segment"] != segment:
         return False
     with store:  # both rows or none

@@ -8,6 +8,7 @@ What a receiver must do, in any language:
   one can be exchanged for another without a gap (`WEBHOOK_SECRETS=whsec_new,whsec_old`).
 - Refuse a request whose time is more than five minutes off: a recorded one cannot be played again.
 - Remember the ids of events in the same transaction as the work, and do nothing for one that is known: after a crash on either side it comes again.
+- Forget who is to be forgotten: a change with the cause `erasure` comes whatever was asked for.
 - Answer 2xx only when the events are stored, soon; do slow work afterwards. 5xx, 408 and 429 are asked again, other answers are not.
 """
 
@@ -57,7 +58,10 @@ def store(path: str, events: list[dict]) -> int:
     with sqlite3.connect(path, timeout=30) as database:
         database.execute("CREATE TABLE IF NOT EXISTS events (id TEXT PRIMARY KEY, subject TEXT, type TEXT, data TEXT)")
         rows = [(event["id"], event.get("subject"), event["type"], json.dumps(event["data"])) for event in events]
-        return database.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?)", rows).rowcount
+        new = database.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?)", rows).rowcount
+        erased = [(event["subject"],) for event in events if event["data"].get("cause") == "erasure"]
+        database.executemany("DELETE FROM events WHERE subject = ?", erased)
+        return new
 
 
 class Receiver(BaseHTTPRequestHandler):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 
 import httpcore
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 
 from destinations.addresses import refusal
 from destinations.connection import AddressRefused, Client, checked, resolve
+from sandbox import certificates
 
 NASTY = [
     "127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
@@ -131,6 +135,34 @@ def test_a_name_is_resolved_once_and_what_was_checked_is_what_is_connected_to() 
     again = Client(resolver=rebinding, allow_private=True)
     with pytest.raises(AddressRefused, match="metadata"):
         again.post(f"http://rebound.example:{port}/hook", {}, b"{}", 5.0)
+
+
+def test_the_certificate_must_be_the_names_though_the_connection_goes_to_an_address(tmp_path: Path) -> None:
+    made = certificates.make(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made.certificate, made.key)
+    names: list[str | None] = []
+    context.sni_callback = lambda connection, name, context: names.append(name)
+
+    def answer(server: socket.socket) -> None:
+        for _ in range(3):
+            with suppress(OSError), context.wrap_socket(server.accept()[0], server_side=True) as connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        port = server.getsockname()[1]
+
+        def post(host: str, ca_file: str) -> int:
+            client = Client(allow_private=True, ca_file=ca_file, resolver=lambda host, port: ["127.0.0.1"])
+            return client.post(f"https://{host}:{port}/", {}, b"{}", 10.0).status
+
+        assert post("localhost", str(made.authority)) == 204
+        for host, ca_file in (("other.example", str(made.authority)), ("localhost", "")):
+            with pytest.raises(httpcore.ConnectError, match="certificate"):
+                post(host, ca_file)
+    assert names == ["localhost", "other.example", "localhost"]
 
 
 def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, listener: socket.socket) -> None:
