@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench import api, chart, constants, hotpath, latency, report, scale
+from bench import api, chart, constants, hotpath, latency, report, scale, similar
 from bench.lineup import ENGINES
 
 BUILD: Final = Path("build")
 PAGE: Final = Path("docs/performance.md")
 PICTURE: Final = Path("docs/performance.svg")
-PARTS: Final = ("hotpath", "latency", "scale", "api", "model", "training")
+PARTS: Final = ("hotpath", "latency", "scale", "api", "similar", "model", "training")
 OWN_PAGES: Final = {
     name: Path("docs") / page
     for page, names in {"model.md": ("model", "training"), "api.md": ("api", "similar")}.items()
@@ -122,6 +122,11 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]], 
             some = tuple(map(int, options.sizes.split(",")))
             fitted = replace(fitted, sizes=some, measured=_measured(commit))
         return lambda directory, say: training.measure(fitted, directory, say)
+    if name == "similar":
+        many = similar.Plan(customers=options.customers or 2_000_000)
+        if quick:
+            many = replace(many, customers=450_000, moved=4_000, searches=100)
+        return lambda directory, say: similar.measure(many, directory, say)
     raise SystemExit(f"unknown part {name!r}; there are: {', '.join(PARTS)}")
 
 
@@ -150,7 +155,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engines", help=f"comma-separated: {', '.join(ENGINES)}")
     parser.add_argument("--events", type=int, help="events to catch up with")
     parser.add_argument(
-        "--customers", type=int, help="customers of the parts scale (default 1,000,000) and api (80,000)"
+        "--customers",
+        type=int,
+        help="customers of the parts scale (default 1,000,000), api (80,000) and similar (2,000,000)",
     )
     parser.add_argument(
         "--sizes",

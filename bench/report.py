@@ -206,8 +206,8 @@ def _scale(part: dict[str, Any]) -> list[str]:
 def _api(part: dict[str, Any]) -> list[str]:
     rows = [
         f"The HTTP API with {part['customers']:,} customers (read in {part['read_in_s']:.1f} s), beside it a worker that takes "
-        f"{part['events_per_s']:g} events/s, {part['listeners']} listeners connected; requests from the moment they were due, from a process "
-        f"of their own. The API used {part['api_cpu_share']:.0%} of a core.",
+        f"{part['events_per_s']:g} events/s, {part['listeners']} listeners connected. Requests come from a process of their own and count from the "
+        f"moment they were due. Under them the API used {part['api_cpu_share']:.0%} of a core.",
         "",
         "| what | n | p50 ms | p99 ms | max ms |",
         "|---|---|---|---|---|",
@@ -237,6 +237,20 @@ def _training(part: dict[str, Any]) -> list[str]:
     return rows
 
 
+def _similar(part: dict[str, Any]) -> list[str]:
+    rows = [
+        f"The five nearest among {part['customers']:,} customers in {part['dimensions']} dimensions, {part['moved']:,} of whom have moved since the trees "
+        f"were built; to take in one who has moved costs {part['move_us']:.0f} us.",
+        "",
+        "| way | built in s | p50 ms | p99 ms | recall@5 |",
+        "|---|---|---|---|---|",
+    ]
+    return rows + [
+        f"| {name} | {row['build_s']:.1f} | {row['p50_ms']:.2f} | {row['p99_ms']:.2f} | {row['recall_at_5']:.4f} |"
+        for name, row in part["table"].items()
+    ]
+
+
 def _model(part: dict[str, Any]) -> list[str]:
     rows = ["| data | what | measured |", "|---|---|---|"]
     return rows + [f"| {row['data']} | {row['what']} | {row['measured']} |" for row in part["rows"]]
@@ -247,6 +261,7 @@ _TABLES: Final = {
     "latency": _latency,
     "scale": _scale,
     "api": _api,
+    "similar": _similar,
     "model": _model,
     "training": _training,
 }

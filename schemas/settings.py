@@ -118,11 +118,16 @@ class Settings(BaseSettings):
     destinations_port: int = Field(
         0, ge=0, le=65535, description="Port of the destinations' /health, /ready and /metrics; 0 takes a free one."
     )
+    api_trees_from: int = Field(
+        1_000_000,
+        ge=0,
+        description="From so many customers on, the API looks for neighbours by trees instead of one by one; as exact, and faster.",
+    )
     model_poll: float = Field(
         2.0, gt=0, le=60, description="Seconds between looks at the active model (a publish also gives a hint)."
     )
     projection_interval: float = Field(
-        0.2, gt=0, le=60, description="Seconds between writes of changed customers to Redis."
+        0.02, gt=0, le=60, description="Seconds between writes of changed customers to Redis."
     )
     as_of: datetime | None = Field(
         None,

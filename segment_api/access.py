@@ -8,6 +8,7 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Literal
 
@@ -116,6 +117,7 @@ class Tokens:
         return hmac.new(key, body, hashlib.sha256).hexdigest()
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str | None) -> bool:
     """Whether an address is this very machine's.
 

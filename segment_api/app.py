@@ -59,7 +59,7 @@ def create_app(
     """The application. `clock` gives microseconds UTC; `watch` follows the active model for the application's lifetime."""
 
     background = connections.redis_client(settings)
-    mirror = Mirror(background, settings.prefix, lambda: watch.state.model)
+    mirror = Mirror(background, settings.prefix, lambda: watch.state.model, settings.api_trees_from)
 
     journal = Journal(settings.home / "api" / "journal.sqlite", settings.api_changes)
     tail = Tail(settings, journal, clock)
@@ -76,6 +76,8 @@ def create_app(
             one.start()
         asyncio.get_running_loop().run_in_executor(None, charts_library)  # a second or three, before anyone waits
         yield
+        for one in watchers:
+            one.end()  # all at once: each may be waiting for a server that is away
         for one in reversed(watchers):
             one.stop()
         watch.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
@@ -17,7 +16,7 @@ from schemas.events import MAX_ID
 from segment_api.journal import Seen
 from segment_api.problems import Problem, responses
 from segment_api.services import Services
-from segment_api.tail import from_event_id, to_event_id
+from segment_api.tail import event, from_event_id, to_event_id
 from segment_api.users import UserId
 
 MISSED: Final = 10_000
@@ -29,6 +28,11 @@ ALIVE: Final = 15.0
 Limit = Annotated[int, Query(ge=1, le=500, description="How many.")]
 OfSegment = Annotated[str, Query(max_length=64, description="Only into or out of this segment (id).", examples=["s3"])]
 Causes = Annotated[list[Cause] | None, Query(description="Only for these causes.")]
+
+
+_STREAM: Final = (
+    'event: change\nid: 118035.0.7\ndata: {"change_id":"4711:orders:2:118034:4","user_id":"4711","to_segment":"s3"}\n\n'
+)
 
 
 class Change(BaseModel):
@@ -108,25 +112,26 @@ async def feed(
     listener = services.tail.listen()
     try:
         places = await run_in_threadpool(services.tail.places)
-        yield f"retry: 2000\nid: {to_event_id(places)}\n\n".encode()
+        last = to_event_id(places)
+        yield f"retry: 2000\nid: {last}\n\n".encode()
         if start is not None:
             missed = await run_in_threadpool(services.journal.since, start, MISSED)
             if missed is None:
-                yield _event("gap", b'{"reason": "too long away: ask for the state anew"}', places)
+                yield event("gap", b'{"reason": "too long away: ask for the state anew"}', last)
             else:
                 places = places | start
                 for seen in missed:
                     places[seen.partition] = seen.offset + 1
                     if concerns(seen.change, segment, causes, user):
-                        yield _event("change", seen.body, places)
-        while not (listener.is_behind and listener.queue.empty()):
-            try:
-                seen = await asyncio.wait_for(listener.queue.get(), ALIVE)
-            except TimeoutError:
-                yield f"id: {to_event_id(places)}\n\n".encode()
-                continue
-            if _is_new(seen, places) and concerns(seen.change, segment, causes, user):
-                yield _event("change", seen.body, places)
+                        yield event("change", seen.body, to_event_id(places))
+                last = to_event_id(places)
+        while not listener.is_done:
+            told = [one for one in await listener.taken(ALIVE) if _is_new(one.seen, places)]
+            last = told[-1].id if told else last
+            if wanted := b"".join(one.data for one in told if concerns(one.seen.change, segment, causes, user)):
+                yield wanted
+            elif not told:
+                yield f"id: {last}\n\n".encode()
     finally:
         services.tail.leave(listener)
 
@@ -136,10 +141,6 @@ def _is_new(seen: Seen, places: dict[int, int]) -> bool:
         return False
     places[seen.partition] = seen.offset + 1
     return True
-
-
-def _event(kind: str, data: bytes, places: dict[int, int]) -> bytes:
-    return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), to_event_id(places).encode(), data)
 
 
 def router(services: Services) -> APIRouter:
@@ -163,7 +164,7 @@ def router(services: Services) -> APIRouter:
     @api.get(
         "/changes/stream",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 422, 429, 503)},
+        responses={200: {"content": {"text/event-stream": {"example": _STREAM}}}, **responses(401, 422, 429, 503)},
     )
     async def stream(
         segment: OfSegment = "",

@@ -16,7 +16,7 @@ DETAILS: Final = {
     400: "The request is not HTTP as this API speaks it.",
     401: "Send `Authorization: Bearer <token>`; `segstream tokens new` makes one.",
     403: "This needs the scope 'admin'; 'shop' does not have it.",
-    404: "Customer '9' is not known here: no event of hers has been seen yet.",
+    404: "This customer is not known here: no event of hers has been seen, or she was erased.",
     409: "Model m-0f3a9c2b41de must not be used: its signature is of no key that is trusted.",
     413: "A request has at most 1048576 bytes.",
     422: "body.facts.orders: Input should be greater than or equal to 0",

@@ -54,7 +54,6 @@ _SIMILAR: Final = {
     "user_id": "4711",
     "by": "euclidean",
     "customers": 80_000,
-    "exact": True,
     "similar": [_ALIKE],
     "model_id": MODEL,
 }
@@ -162,6 +161,14 @@ ANSWERS: Final[dict[str, Any]] = {
     "Members": {"segment": "s3", "members": [USER], "next": "4711"},
     "Models": {
         "active": MODEL,
+        "candidate": {
+            "model_id": "m-51c2ee7d09ab",
+            "base": MODEL,
+            "since": _AT,
+            "customers": 12_044,
+            "moved": 388,
+            "matrix": [{"before": "s2", "after": "s3", "customers": 388}],
+        },
         "versions": [_VERSION],
         "log": [
             {
@@ -217,10 +224,31 @@ ANSWERS: Final[dict[str, Any]] = {
         "lag": 2,
         "events_per_second": 301.5,
         "latency_seconds": {"p50": 0.011, "p99": 0.043},
-        "dead_letters": {"orders-dead": 3},
+        "dead_letters": {"orders-dlt": 3, "signups-dlt": 0},
         "customers_indexed": 80_000,
         "changes_kept": 412_009,
         "listeners": 12,
+    },
+    "Alerts": {
+        "alerts": [
+            {
+                "alert_id": "log_distance:m-0f3a9c2b41de:0:118034",
+                "level": "drift",
+                "signal": "log_distance",
+                "model_id": MODEL,
+                "direction": "up",
+                "partition": 0,
+                "statistic": 3.4,
+                "reference_mean": 0.0,
+                "reference_std": 1.0,
+                "n": 512,
+                "event_time": _AT,
+                "raised_at": _AT,
+                "cooldown_until": "2026-01-31T11:00:00Z",
+                "message": "Customers lie farther from their centres than those the model was trained on.",
+                "suggested_action": "Retrain, and look at what has changed in the shop.",
+            }
+        ]
     },
     "Letters": {
         "reasons": [

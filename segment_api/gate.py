@@ -11,7 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +33,9 @@ SECURITY: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+
+_SEALS: Final = [(name.lower().encode(), value.encode()) for name, value in SECURITY.items()]
+_UNKEPT: Final = (b"cache-control", b"no-store")
 
 
 class Refused(Exception):
@@ -65,10 +68,10 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY.items():
-                    headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
+                headers = [*message["headers"], *_SEALS]
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append(_UNKEPT)
+                message["headers"] = headers
             await send(message)
 
         try:

@@ -8,6 +8,7 @@ that the model does.
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from schemas.features import FEATURES
 from schemas.model import PROSPECT, Model
+from segment_api.forest import Forest, Places
 
 By = Literal["euclidean", "cosine"]
 Floats = npt.NDArray[np.float64]
@@ -42,8 +44,11 @@ class Neighbour(NamedTuple):
 class Index:
     """The customers who have ordered, by one model. Writers and readers may be threads of their own."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, trees_from: int = 1_000_000, forest: Forest | None = None) -> None:
         self.model = model
+        self._trees_from = trees_from
+        self._forest = forest or Forest()
+        """Empty until there are `trees_from` customers."""
         self.numbers = tuple(name for name in model.feature_names if FEATURES[name].kind == "number")
         self._lock = threading.Lock()
         self._ids: list[str] = []
@@ -73,8 +78,20 @@ class Index:
                     self._prospects.pop(row.user_id, None)
                     at = self._room(row.user_id)
                 self._z[:, at] = place
+                self._forest.note(at)
                 self._raw[:, at] = [_number(row.features.get(name)) for name in self.numbers]
                 self._segment[at] = self._code(row.segment)
+
+        self._plant()
+
+    def _plant(self) -> None:
+        """Build the trees that are due: by the writer, so that nobody moves meanwhile, and without keeping readers waiting."""
+        if len(self) < self._trees_from:
+            return
+        while (block := self._forest.due(len(self))) is not None:
+            tree = self._forest.planted(self._z, block)
+            with self._lock:
+                self._forest.take(block, tree)
 
     def _room(self, user_id: str) -> int:
         at = len(self._ids)
@@ -101,6 +118,7 @@ class Index:
             columns[:, at] = columns[:, last]
         self._segment[at] = self._segment[last]
         self._ids[at] = self._ids[last]
+        self._forest.note(at)
         self._at[self._ids[at]] = at
         del self._at[user_id]
         self._ids.pop()
@@ -117,26 +135,31 @@ class Index:
         """The k customers nearest to a place in model space; of equals, those with the smaller ids. `but` is left out."""
         with self._lock:
             n = len(self._ids)
-            away = self._apart(place, n) if by == "euclidean" else -self._cosine(place, n)
-            self_at = self._at.get(but)
-            if self_at is not None:
-                away[self_at] = np.inf
-            if n > k:
-                limit = np.partition(away, k - 1)[k - 1]
-                near = np.flatnonzero(away <= limit)
-            else:
-                near = np.arange(n)
+            who: slice | Places = slice(n)
+            if by == "euclidean" and n >= self._trees_from:
+                who = self._forest.near(self._z, n, place, k + 1)  # one of them may be herself
+            away = self._apart(place, who) if by == "euclidean" else -self._cosine(place, n)
+            limit = np.partition(away, k)[k] if len(away) > k + 1 else np.inf
+            near = np.flatnonzero(away <= limit)
+            at = near if isinstance(who, slice) else who[near]
+            self_at = self._at.get(but, -1)
             best = heapq.nsmallest(
-                k, ((float(away[i]), self._ids[i], i) for i in near.tolist() if np.isfinite(away[i]))
+                k,
+                (
+                    (value, self._ids[i], i)
+                    for value, i in zip(away[near].tolist(), at.tolist(), strict=True)
+                    if i != self_at and math.isfinite(value)
+                ),
             )
             found = [(user_id, self._names[self._segment[i]], value) for value, user_id, i in best]
         euclidean = by == "euclidean"
         return [Neighbour(i, s, float(np.sqrt(v)) if euclidean else -v) for i, s, v in found]
 
-    def _apart(self, place: Sequence[float], n: int) -> Floats:
-        away = np.zeros(n)
+    def _apart(self, place: Sequence[float], who: slice | Places) -> Floats:
+        """Squared distances, in the model's own order of operations."""
+        away: Floats = np.zeros(len(self._z[0, who]))
         for d, value in enumerate(place):
-            difference = self._z[d, :n] - value
+            difference = self._z[d, who] - value
             difference *= difference
             away += difference
         return away
@@ -156,6 +179,12 @@ class Index:
             if len(z) == 1:
                 z = np.vstack([z, np.zeros(n)])
             return z, self._segment[:n].copy(), list(self._names)
+
+    def places(self) -> tuple[Floats, list[str]]:
+        """Everyone in model space, shape (dimensions, n), and their ids."""
+        with self._lock:
+            n = len(self._ids)
+            return self._z[:, :n].copy(), self._ids[:n]
 
     def nearest_on_plane(self, x: float, y: float) -> str | None:
         """The customer nearest to a point of the map."""

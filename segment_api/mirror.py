@@ -29,12 +29,15 @@ _log: Final = logging.getLogger(__name__)
 class Mirror(Watcher):
     """A daemon thread. `index` is None until everyone has been read."""
 
-    def __init__(self, client: redis.Redis, prefix: str, model: Callable[[], Model | None]) -> None:
+    def __init__(
+        self, client: redis.Redis, prefix: str, model: Callable[[], Model | None], trees_from: int = 1_000_000
+    ) -> None:
         super().__init__("mirror", within=10.0)
         self._client = client
         self._prefix = user_key(prefix, "")
         self._stream = touched_key(prefix)
         self._model = model
+        self._trees_from = trees_from
         self.index: Index | None = None
         self.reading = 0
         """Customers read of the index that is being made."""
@@ -91,7 +94,7 @@ class Mirror(Watcher):
 
     def _load(self, model: Model) -> None:
         last, added, _ = self._end()
-        made = Index(model)
+        made = Index(model, self._trees_from)
         begun, self.reading = time.monotonic(), 0
         keys = self._client.scan_iter(match=_literal(self._prefix) + "*", count=2000)
         for chunk in _chunks(keys, CHUNK):

@@ -53,6 +53,7 @@ class Services:
         """Everyone at once. Raises Problem while they are still being read."""
         found = self.mirror.index
         if found is None:
+            self.model()
             done = f"{self.mirror.reading} so far" if not self.mirror.error else f"Redis: {self.mirror.error}"
             raise Problem(
                 503, "Service Unavailable", f"The customers are still being read ({done}); try again in a moment."

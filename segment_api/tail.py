@@ -6,8 +6,9 @@ import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -22,30 +23,52 @@ from segment_api.watcher import Watcher
 TOPICS: Final = (topics.CHANGES.name, topics.DRIFT_ALERTS.name)
 BATCH: Final = 1000
 """Records per transaction."""
-_WAITING: Final = 1000
+WAITING: Final = 1000
 """Changes that a listener may be behind; one who is slower is let go, and comes back with the place she was at."""
 _LATENCIES: Final = 2000
 _log: Final = logging.getLogger(__name__)
+
+
+class Told(NamedTuple):
+    """A change as listeners are told it, written once for all of them."""
+
+    seen: Seen
+    id: str
+    """Of the event: the place to come back to."""
+    data: bytes
+    """A whole server-sent event."""
 
 
 class Listener:
     """Someone who is told every change from now on. Lives in an event loop; the tail's thread hands over through it."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.queue: asyncio.Queue[Seen] = asyncio.Queue(_WAITING)
+        self.loop = asyncio.get_running_loop()
+        self._waiting: list[Told] = []
+        self._some = asyncio.Event()
         self.is_behind = False
 
-    def tell(self, seen: list[Seen]) -> None:
-        """Called by any thread."""
-        self._loop.call_soon_threadsafe(self._take, seen)
+    def take_in(self, told: Sequence[Told]) -> None:
+        """Called in the loop."""
+        room = WAITING - len(self._waiting)
+        self._waiting += told[:room]
+        self.is_behind = self.is_behind or len(told) > room
+        self._some.set()
 
-    def _take(self, seen: list[Seen]) -> None:
-        for one in seen:
-            if self.queue.full():
-                self.is_behind = True
-                return
-            self.queue.put_nowait(one)
+    async def taken(self, patience: float) -> list[Told]:
+        """What has come since; waits for something, nothing after `patience` seconds."""
+        if not self._waiting:
+            self._some.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._some.wait()
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    @property
+    def is_done(self) -> bool:
+        """She was too slow, and has been told all that she was there for."""
+        return self.is_behind and not self._waiting
 
 
 class Tail(Watcher):
@@ -61,6 +84,7 @@ class Tail(Watcher):
         """Seconds from an event's own time to its change being seen here, the latest behaviour changes."""
         self.error = "Kafka has not been reached yet"
         self.is_caught_up = False
+        self._places: dict[int, int] = {}
         self.seen = 0
         """Changes seen since the start; tells pages that there is something new."""
 
@@ -130,6 +154,7 @@ class Tail(Watcher):
         starts = {(name, p): max(low, positions[name][p]) for (name, p), low in begins.items()}
         self._left = {place: high for place, high in ends.items() if starts[place] < high}
         self.is_caught_up = not self._left
+        self._places = self.places()
         client.assign([TopicPartition(*place, start) for place, start in starts.items()])
 
     def _read(self, client: Consumer) -> None:
@@ -144,8 +169,21 @@ class Tail(Watcher):
             return
         fresh = self._journal.append(records)
         self._note(records, fresh)
+        self._tell(fresh)
+
+    def _tell(self, fresh: list[Seen]) -> None:
+        """Hand the changes to all listeners, with one call for each loop that they live in."""
+        told = []
+        for seen in fresh:
+            self._places[seen.partition] = seen.offset + 1
+            place = to_event_id(self._places)
+            told.append(Told(seen, place, event("change", seen.body, place)))
+        loops: dict[asyncio.AbstractEventLoop, list[Listener]] = {}
         for listener in list(self._listeners):
-            listener.tell(fresh)
+            loops.setdefault(listener.loop, []).append(listener)
+        for loop, listeners in loops.items() if told else ():
+            with suppress(RuntimeError):  # it has ended, and they with it
+                loop.call_soon_threadsafe(_spread, listeners, told)
 
     def _note(self, records: list[Read], fresh: list[Seen]) -> None:
         self.seen += len(records)
@@ -170,6 +208,16 @@ class Tail(Watcher):
     def places(self) -> dict[int, int]:
         """Where the journal of changes ends: partition -> next offset."""
         return self._journal.positions(topics.CHANGES.name)
+
+
+def _spread(listeners: list[Listener], told: list[Told]) -> None:
+    for listener in listeners:
+        listener.take_in(told)
+
+
+def event(kind: str, data: bytes, place: str) -> bytes:
+    """A server-sent event."""
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), place.encode(), data)
 
 
 def to_event_id(places: dict[int, int]) -> str:

@@ -18,9 +18,13 @@ class Watcher(ABC):
         """Begin."""
         self._thread.start()
 
+    def end(self) -> None:
+        """Ask it to end, without waiting for it."""
+        self._stopped.set()
+
     def stop(self) -> None:
         """End, also where it never began."""
-        self._stopped.set()
+        self.end()
         if self._thread.ident is not None:
             self._thread.join(timeout=self._within)
 

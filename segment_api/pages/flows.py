@@ -10,8 +10,8 @@ from segment_api.segments import Migration
 
 HEIGHT: Final = 200.0
 """Of all bands together, pixels."""
-_LEAST: Final = 38.0
-"""Of a bar: two lines of its label fit."""
+_LEAST: Final = 54.0
+"""Of a bar: three lines of its label fit."""
 _GAP: Final = 8.0
 _THIN: Final = 1.5
 NEW: Final = ""

@@ -78,7 +78,7 @@ class Look:
         known = {s.id: i % (words.SHADES - 2) for i, s in enumerate(model.segments)} if model else {}
         return known | {"prospect": words.SHADES - 1}
 
-    def page(self, request: Request, template: str, here: str, /, status: int = 200, **values: Any) -> HTMLResponse:
+    def page(self, request: Request, template: str, here: str, code: int = 200, /, **values: Any) -> HTMLResponse:
         """A page; `here` is its place in the navigation."""
         caller = getattr(request.state, "caller", None)
         context: Mapping[str, Any] = {
@@ -88,8 +88,30 @@ class Look:
             **values,
         }
         headers = {"Cache-Control": "no-store"}
-        return HTMLResponse(self._environment.get_template(template).render(context), status, headers)
+        return HTMLResponse(self._environment.get_template(template).render(context), code, headers)
 
     def trouble(self, request: Request, status: int, title: str, detail: str) -> HTMLResponse:
-        """The page of something that went wrong."""
-        return self.page(request, "trouble.html", "", status, title=title, detail=detail)
+        """The page of something that went wrong; of an installation that is not complete yet, with what is missing."""
+        here = "/" + request.url.path.split("/")[1]
+        steps = self._steps() if status == 503 and self._services.watch.state.model is None else []
+        title = "First steps" if steps else title
+        return self.page(request, "trouble.html", here, status, title=title, detail=detail, status=status, steps=steps)
+
+    def _steps(self) -> list[tuple[bool, str, str]]:
+        """Done or not, what, and how."""
+        s = self._services
+        fleet = s.fleet.state
+        return [
+            (not fleet.error, "Kafka with its topics", fleet.error or f"{len(fleet.partitions)} partitions are read."),
+            (
+                s.watch.state.model is not None,
+                "A model",
+                "`segstream train --source thelook --warehouse duckdb:///shop.duckdb --publish` learns it from your warehouse.",
+            ),
+            (bool(fleet.members), "A worker", "`segstream worker` follows the orders and decides."),
+            (
+                bool(s.tail.seen),
+                "Customers",
+                "`segstream replay` sends your history once; from then on, orders as they come.",
+            ),
+        ]

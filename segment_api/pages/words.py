@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from markupsafe import Markup, escape
+
 from schemas.changes import SegmentChanged
 from schemas.features import FEATURES
 from schemas.model import PROSPECT
@@ -103,6 +105,19 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def told(text: str) -> Markup:
+    """A message of ours, with its commands set as such.
+
+    >>> str(told("topics <b>: `segstream topics create`"))
+    'topics &lt;b&gt;: <code>segstream topics create</code>'
+    """
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if i % 2 and i < len(parts) - 1 else escape(part)
+        for i, part in enumerate(parts)
+    )
+
+
 def short(value: Any) -> str:
     """A gate's value."""
     return f"{value:.3g}" if isinstance(value, float) else "–" if value is None else str(value)
@@ -119,6 +134,7 @@ def filters(shade: Callable[[str], int], clock: Callable[[], int]) -> dict[str, 
         "label": label,
         "reason": reason,
         "sentence": sentence,
+        "told": told,
         "short": short,
         "quantity": lambda value, feature: quantity(feature, value),
         "cause": lambda name: CAUSES.get(name, name),

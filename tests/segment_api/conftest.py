@@ -23,6 +23,7 @@ from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.watch import ModelWatch
 from segment_api.app import create_app
+from segment_api.letters import Redrive
 from tests.schemas.models import SIGNER, sealed
 from tests.waiting import wait_for
 
@@ -60,7 +61,9 @@ def serving(settings: Settings, host: str = "127.0.0.1") -> Iterator[TestClient]
 
 
 @contextmanager
-def listening(settings: Settings, clock: Callable[[], int] = lambda: time.time_ns() // 1000) -> Iterator[httpx.Client]:
+def listening(
+    settings: Settings, clock: Callable[[], int] = lambda: time.time_ns() // 1000, redrive: Redrive | None = None
+) -> Iterator[httpx.Client]:
     """The API on a port of its own, with the true time."""
     watch = ModelWatch(
         redis.Redis.from_url(settings.redis),
@@ -69,7 +72,8 @@ def listening(settings: Settings, clock: Callable[[], int] = lambda: time.time_n
         poll=0.2,
         on_model=lambda m: None,
     )
-    app = create_app(settings, redis.asyncio.Redis.from_url(settings.redis), watch, Keyring([SIGNER.public]), clock)
+    store = redis.asyncio.Redis.from_url(settings.redis)
+    app = create_app(settings, store, watch, Keyring([SIGNER.public]), clock, redrive)
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)

@@ -24,9 +24,11 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.times import rfc3339
 from segment_api import trends
+from segment_api.changes import Change
 from segment_api.journal import Journal, Read
 from segment_api.tail import from_event_id, to_event_id
 from segstream import kafka
+from segstream.redrive import for_the_api
 from tests.installation import emptied
 from tests.segment_api.conftest import listening
 from tests.waiting import wait_for
@@ -124,6 +126,10 @@ def test_migrations_add_up_whatever_is_rolled_up(tmp_path: Path) -> None:
     assert [(s.partition, s.offset) for s in late] == [
         (r.partition, r.offset) for r in rows if r.offset >= behind[r.partition]
     ]
+
+
+def test_a_change_is_told_with_all_that_it_says_on_kafka() -> None:
+    assert tuple(Change.model_fields) == SegmentChanged.__struct_fields__
 
 
 def test_the_id_of_an_event_is_its_places() -> None:
@@ -240,6 +246,29 @@ def test_trend_migrations_and_alerts_are_told(live: Settings) -> None:
         truth = Counter((c.from_segment, c.to_segment) for c in changes if c.cause == "behaviour")
         assert {(m["from_segment"], m["to_segment"]): m["customers"] for m in told} == truth
         assert [a["alert_id"] for a in api.get("/v1/alerts").json()["alerts"]] == ["a1"]
+
+
+def test_dead_letters_are_told_by_reason_and_sent_again_once(live: Settings) -> None:
+    client = Producer({"bootstrap.servers": live.kafka})
+    for n in range(12):
+        error = "InvalidEvent" if n % 4 else "TooLate"
+        said = [("error", error.encode()), ("message", f"reason {n}".encode()), ("source_topic", b"orders")]
+        client.produce(topics.dead_letter_topic("orders"), f"letter {n}".encode(), str(n), n % 3, headers=said)
+    client.flush(30)
+
+    def held() -> int:
+        return sum(1 for _ in kafka.read(live, topics.ORDERS.name))
+
+    with listening(live, redrive=for_the_api(live)) as api:
+        wait_for(lambda: sum(r["letters"] for r in api.get("/v1/deadletters").json()["reasons"]) == 12, "all are read")
+        told = {r["error"]: (r["letters"], r["source"]) for r in api.get("/v1/deadletters").json()["reasons"]}
+        assert told == {"InvalidEvent": (9, "orders"), "TooLate": (3, "orders")}
+        only = {"source": "orders", "error": "TooLate"}
+        assert api.post("/v1/deadletters/redrive", json=only | {"dry_run": True}).json()["sent"] == 3
+        assert held() == 0
+        assert api.post("/v1/deadletters/redrive", json=only).json()["errors"] == {"TooLate": 3}
+        assert api.post("/v1/deadletters/redrive", json=only).json()["sent"] == 0
+        assert held() == 3
 
 
 def test_a_topic_made_anew_is_read_anew(live: Settings) -> None:

@@ -110,7 +110,7 @@ def test_the_form_answers_as_the_endpoint(pages: TestClient) -> None:
 
 def test_who_is_not_known_is_told_what_to_do(pages: TestClient) -> None:
     assert "has been seen yet" in html(pages, "/customers?id=nobody", 404)
-    assert "has been seen yet" in html(pages, "/customers/nobody", 404)
+    assert "no event of hers has been seen" in html(pages, "/customers/nobody", 404)
     assert pages.get("/customers?id=" + rows(small(), 300)[0].user_id, follow_redirects=False).status_code == 303
     assert "none of the active model" in html(pages, "/segments/s77", 404)
 

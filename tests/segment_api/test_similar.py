@@ -14,6 +14,9 @@ import pytest
 import redis
 import redis.asyncio
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
 
 from sandbox.redis import Redis
 from schemas.features import ARTICLE, BEHAVIOUR, Facts, FeatureSpec, facts, raw
@@ -21,6 +24,7 @@ from schemas.membership import FIELDS, sizes_key, to_values, touched_key, user_k
 from schemas.model import PROSPECT, Model
 from schemas.registry import Registry
 from schemas.settings import Settings
+from segment_api.forest import Forest
 from segment_api.index import Index, Row
 from stream_app.projection import _PROJECT
 from tests.schemas.models import model as small
@@ -69,6 +73,26 @@ def test_the_nearest_are_those_of_plain_python_to_the_last_tie(spec: FeatureSpec
         known = facts(profile(histories()[row.user_id]))
         found = index.similar(model.project(known), 5, by, but=row.user_id)
         assert [n.user_id for n in found] == brute(model, people, known, 5, by, row.user_id)
+
+
+@tried(max_examples=40, deadline=None)
+@given(st.data())
+def test_trees_find_whom_a_look_at_everyone_finds_while_customers_come_move_and_go(data: st.DataObject) -> None:
+    model, dice = small(), random.Random(data.draw(st.integers(0, 2**32)))
+    people = rows(model, 200)
+    plain = Index(model)
+    trees = Index(model, trees_from=data.draw(st.integers(0, 60)), forest=Forest(block=20, moved=4))
+    for _ in range(data.draw(st.integers(1, 25))):
+        some = [dice.choice(people) for _ in range(dice.randrange(1, 30))]
+        changed = [
+            Row(f"p{dice.randrange(150)}", PROSPECT if dice.random() < 0.15 else row.segment, row.features)
+            for row in some
+        ]
+        plain.put(changed)
+        trees.put(changed)
+        place = model.project_features([dice.choice(people).features])[0].tolist()
+        k, but = dice.randrange(1, 12), f"p{dice.randrange(150)}"
+        assert trees.similar(place, k, but=but) == plain.similar(place, k, but=but)
 
 
 def test_places_from_features_are_those_from_facts_bit_for_bit() -> None:

@@ -27,6 +27,7 @@ async function draw(chart) {
   if (!window.vegaEmbed) await import("/static/vega.js").catch(() => null);
   if (!window.vegaEmbed) { plot.hidden = true; chart.querySelector("details")?.setAttribute("open", ""); return; }
   const spec = JSON.parse(painted(source.textContent));
+  if (plot.clientWidth < 440 && spec.encoding?.color?.legend) spec.encoding.color.legend.columns = 1;
   const fresh = document.createElement("div");
   const made = await window.vegaEmbed(fresh, { ...spec, config: theme(), width: Math.max(200, plot.clientWidth - 8), autosize: { type: "fit", contains: "padding" } },
     { ast: true, actions: false, defaultStyle: false, renderer: "canvas", tooltip: false });
@@ -144,6 +145,7 @@ function confirming(dialog) {
   });
 }
 
+document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 drawAll();
 all("form[data-try]").forEach(trying);
 all("dialog").forEach(confirming);
