@@ -73,7 +73,7 @@ def kafka_rights(process: Process, app_id: str = "segstream") -> tuple[Right, ..
             return (
                 *_topics((topics.DRIFT_ALERTS.name,), "READ"),
                 *_topics((topics.MODEL_EVENTS.name,), "WRITE"),
-                _group("segstream-trainer", "DESCRIBE"),
+                _group(f"{app_id}-trainer", "DESCRIBE"),
             )
         case "api":
             return (

@@ -82,12 +82,12 @@ def vitals_key(prefix: str) -> str:
 
 
 encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(Vitals).decode
+decode: Final = msgspec.json.Decoder(Vitals).decode
 
 
 def read(client: redis.Redis, prefix: str, now: int) -> tuple[Vitals, ...]:
     """The latest report of every worker that was heard of within KEEP_FOR. Errors of Redis pass through."""
     found: Any = client.hgetall(vitals_key(prefix))
     rows: Mapping[bytes, bytes] = found
-    reports = (_decode(data) for data in rows.values())
+    reports = (decode(data) for data in rows.values())
     return tuple(sorted((r for r in reports if now - r.at <= KEEP_FOR * 1_000_000), key=lambda r: r.worker))

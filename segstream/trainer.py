@@ -63,7 +63,7 @@ class OpenAlerts:
     def _news(self) -> list[Alert]:
         place = TopicPartition(topics.DRIFT_ALERTS.name, 0, _FIRST)
         if self._client is None:
-            self._client = kafka.consumer(self._settings, "segstream-trainer")
+            self._client = kafka.consumer(self._settings, f"{self._settings.app_id}-trainer")
             self._client.assign([place])
         begin, end = self._client.get_watermark_offsets(place, timeout=kafka.TIMEOUT)
         found: list[Alert] = []

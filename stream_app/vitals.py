@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import redis
@@ -17,6 +17,8 @@ from schemas import vitals
 from schemas.vitals import Vitals
 from stream_app.work import Work
 
+GONE: Final = 3600 * 1_000_000
+"""Microseconds of silence after which nobody waits for a worker."""
 _OF_THE_MESSAGE: Final = {"InvalidEvent", "TooLate"}
 """Errors of dead letters that no model has to do with."""
 
@@ -79,8 +81,19 @@ class Reporter:
     async def run(self, unready: Callable[[], bool]) -> None:
         """Report until cancelled."""
         name = self.name()
+        forgotten = False
         while True:
             with suppress(redis.RedisError, OSError):
+                if not forgotten:
+                    await self._forget_others()
+                    forgotten = True
                 await self._client.hset(self._key, name, vitals.encode(self.report(unready=unready())))  # type: ignore[misc,arg-type]
                 await self._client.expire(self._key, 24 * 3600)
             await asyncio.sleep(vitals.EVERY)
+
+    async def _forget_others(self) -> None:
+        """Take away what workers left behind that have long ended: each start has a name of its own."""
+        reports: Any = await self._client.hgetall(self._key)  # type: ignore[misc]
+        gone = [name for name, data in reports.items() if self._clock() - vitals.decode(data).at > GONE]
+        if gone:
+            await self._client.hdel(self._key, *gone)  # type: ignore[misc]

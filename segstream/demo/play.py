@@ -24,7 +24,7 @@ SHIFT_AT: Final = 0.4
 RETRAIN_BY: Final = 0.8
 """Share of the live time by which a training is asked for, whether an alert came or not."""
 ASKED: Final = "the demo has made its customers behave differently, and no alert has come yet"
-PATIENCE: Final = 60.0
+PATIENCE: Final = 180.0
 """Seconds beyond the live time that the loop may take to come to its end."""
 STEPS: Final = {
     "training-started": "the trainer starts",
@@ -100,7 +100,13 @@ def _play(scene: Stage, view: View, seconds: int, customers: int, rate: float, s
         "parity": parity.document(),
         "latency_ms": probe.latency(traffic.produced_at),
         "alerts": [
-            {"alert_id": a.alert_id, "signal": a.signal, "direction": a.direction, "message": a.message}
+            {
+                "alert_id": a.alert_id,
+                "status": a.status,
+                "signal": a.signal,
+                "direction": a.direction,
+                "message": a.message,
+            }
             for a in probe.alerts
         ],
         "models": [first["model_id"], parity.model_id],
@@ -166,8 +172,7 @@ class _Teller:
     def tell(self) -> None:
         for alert in self._probe.alerts[self._alerts :]:
             self._alerts += 1
-            resolved = getattr(alert, "status", "opened") == "resolved"
-            self._view.say(f"drift alert{' resolved' if resolved else ''}: {alert.message}")
+            self._view.say(f"drift alert {alert.status}: {alert.message}")
         for event in self._probe.steps[self._steps :]:
             self._steps += 1
             self._view.say(f"{STEPS.get(event.action, event.action)} {event.model_id}: {event.reason}")
@@ -200,7 +205,8 @@ def _tell(view: View, done: dict[str, Any]) -> None:
         view.say(
             f"event to change, read by a consumer: p50 {done['latency_ms']['p50']} ms, p99 {done['latency_ms']['p99']} ms"
         )
-    view.say(f"drift alerts: {len(done['alerts'])}")
+    told = [alert["status"] for alert in done["alerts"]]
+    view.say(f"drift alerts: {told.count('opened')} opened, {told.count('resolved')} resolved")
     view.say(
         f"parity: {parity['customers']} customers, {parity['feature_mismatches']} feature mismatches, "
         f"{parity['segment_mismatches']} segment mismatches"

@@ -55,7 +55,10 @@ class Probe:
 
     def _take(self, topic: str, value: bytes, now: int) -> None:
         if topic == topics.DRIFT_ALERTS.name:
-            self.alerts.append(decode_alert(value))
+            alert = decode_alert(value)
+            if alert.event_id not in self._ids:
+                self._ids.add(alert.event_id)
+                self.alerts.append(alert)
             return
         if topic == topics.MODEL_EVENTS.name:
             event = decode_model_event(value)

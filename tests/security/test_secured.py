@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from confluent_kafka.admin import AclBindingFilter, AclOperation, AclPermissionT
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+from batch_trainer.loop.decide import Rest
+from batch_trainer.loop.watch import Trained
 from sandbox import kafka as kafka_server
 from sandbox.secured import SecuredKafka, SecuredRedis
 from schemas import connections, granted, topics, vitals
@@ -26,11 +29,11 @@ from schemas.signing import Keyring
 from schemas.watch import ModelWatch
 from segment_api.access import mint
 from segment_api.app import create_app
-from segstream import kafka
+from segstream import kafka, model_events
 from segstream.cli import app as command_line
 from segstream.model_commands import announce
 from segstream.outcome import explain
-from segstream.trainer import OpenAlerts, ledger
+from segstream.trainer import OpenAlerts, compose, ledger
 from stream_app import preflight
 from tests.installation import orders
 from tests.schemas.models import SIGNER, model, sealed
@@ -106,6 +109,18 @@ def run(
     return done.exit_code, json.loads(done.stdout)
 
 
+def steps_of_the_loop(fortress: Fortress) -> list[str]:
+    """What the trainer tells by the time that its candidate is in the shadow, as the user that it has."""
+    model_id, data = sealed(shift=-1.0)
+    settings = fortress.settings("trainer", trusted_keys=SIGNER.public)
+    alerts = OpenAlerts(settings)
+    with ThreadPoolExecutor(1) as executor:
+        watch = compose(settings, lambda run: Trained(model_id=model_id, sealed=data, gates=()), alerts, executor)
+        wait_for(lambda: isinstance(watch.tick(), Rest), "the candidate is in the shadow", 30)
+    alerts.close()
+    return [event.action for event in model_events.read(fortress.settings("ops")) if event.run_id]
+
+
 def test_with_the_least_rights_everything_works_and_no_log_holds_a_secret(
     fortress: Fortress, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -151,12 +166,14 @@ def test_with_the_least_rights_everything_works_and_no_log_holds_a_secret(
 
         for arguments in (
             ("doctor",), ("topics", "list"), ("models", "list"), ("users", "show", "1"), ("users", "show", "1", "--changes"),
-            ("deadletters", "list"), ("deadletters", "redrive"), ("config", "show"), ("trainer", "status"), ("trainer", "log"),
+            ("deadletters", "list"), ("deadletters", "redrive"), ("config", "show"),
+            ("trainer", "now", "--reason", "to see that it may"), ("trainer", "status"), ("trainer", "log"),
             ("users", "export", "2"), ("users", "erase", "2", "--reason", "asked to"),
         ):  # fmt: skip
             code, document = run(fortress, monkeypatch, *arguments)
             assert code == 0, (arguments, document)
             seen += json.dumps(document)
+        assert steps_of_the_loop(fortress) == ["training-started", "candidate-published"]
         assert worker.stop() == 0
     finally:
         shop.close()

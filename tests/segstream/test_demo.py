@@ -25,4 +25,7 @@ def test_the_demo_ends_with_parity_and_an_alert(tmp_path: Path) -> None:
     assert shown["alerts"]
     assert {"bootstrap", "behaviour"} <= shown["changes_out"].keys()
     assert len(set(shown["models"])) == 2
+    assert [step["step"] for step in shown["loop"]][:4] == [
+        "training-started", "candidate-published", "shadow-compared", "activated",
+    ]  # fmt: skip
     assert shown["latency_ms"]["p50"] > 0
