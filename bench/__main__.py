@@ -21,10 +21,10 @@ from bench.lineup import ENGINES
 BUILD: Final = Path("build")
 PAGE: Final = Path("docs/performance.md")
 PICTURE: Final = Path("docs/performance.svg")
-PARTS: Final = ("hotpath", "latency", "scale", "api", "similar", "model", "training")
+PARTS: Final = ("hotpath", "latency", "scale", "api", "similar", "model", "training", "drift")
 OWN_PAGES: Final = {
     name: Path("docs") / page
-    for page, names in {"model.md": ("model", "training"), "api.md": ("api", "similar")}.items()
+    for page, names in {"model.md": ("model", "training"), "api.md": ("api", "similar"), "drift.md": ("drift",)}.items()
     for name in names
 }
 """Parts whose table stands elsewhere, between markers of its own."""
@@ -127,6 +127,15 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]], 
         if quick:
             many = replace(many, customers=450_000, moved=4_000, searches=100)
         return lambda directory, say: similar.measure(many, directory, say)
+    if name == "drift":
+        from bench import drift
+
+        planted = drift.Plan(runs=options.runs)
+        if quick:
+            planted = replace(
+                planted, runs=10, stationary=200_000, rivals_stationary=20_000, rival_runs=2, customers=1_000
+            )
+        return lambda directory, say: drift.measure(planted, directory, say)
     raise SystemExit(f"unknown part {name!r}; there are: {', '.join(PARTS)}")
 
 
@@ -170,6 +179,7 @@ def _options() -> argparse.Namespace:
         help="only write what build/ holds of hotpath and scale as the constants of `segstream plan`",
     )
     parser.add_argument("--repetitions", type=int, help="interleaved repetitions (default 3; quick: 1)")
+    parser.add_argument("--runs", type=int, default=100, help="runs per planted change of the part drift")
     parser.add_argument(
         "--docs",
         action="store_true",

@@ -251,6 +251,38 @@ def _similar(part: dict[str, Any]) -> list[str]:
     ]
 
 
+def _drift(part: dict[str, Any]) -> list[str]:
+    """Per shop: planted changes by detector, share found, median delay in events, share named rightly."""
+    rows = []
+    for shop, one in part["shops"].items():
+        names = list(one["false_per_million"])
+        rows += [
+            f"**{shop}** ({one['customers']:,} customers, {one['segments']} segments); {one['us_per_event']:.1f} us per event for the check itself. "
+            "Each cell: found / median delay in events / named rightly.",
+            "",
+            f"| planted change | {' | '.join(names)} |",
+            f"|---|{'---|' * len(names)}",
+        ]
+        for row, found in one["table"].items():
+            cells = [_planted(found.get(name)) for name in names]
+            rows.append(f"| {row} | {' | '.join(cells)} |")
+        false = " | ".join(f"{one['false_per_million'][name]:,.1f}" for name in names)
+        rows += [f"| none: false alarms per million events | {false} |", ""]
+    rows += [
+        f"Blocks cost a worker {c['drift_us']:.2f} us per event in chunks of {c['chunk']:,} "
+        f"({c['share_of_work']:.1%} of its {c['work_us']:.0f} us, transport not counted)."
+        for c in part["cost"]
+    ]
+    return [*rows, ""]
+
+
+def _planted(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    delay = "-" if found["median_delay"] is None else f"{found['median_delay']:,.0f}"
+    return f"{found['found']:.0%} / {delay} / {found['named']:.0%}"
+
+
 def _model(part: dict[str, Any]) -> list[str]:
     rows = ["| data | what | measured |", "|---|---|---|"]
     return rows + [f"| {row['data']} | {row['what']} | {row['measured']} |" for row in part["rows"]]
@@ -264,6 +296,7 @@ _TABLES: Final = {
     "similar": _similar,
     "model": _model,
     "training": _training,
+    "drift": _drift,
 }
 
 

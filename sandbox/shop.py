@@ -21,6 +21,7 @@ SOURCES: Final = (("Search", 0.6), ("Organic", 0.2), ("Facebook", 0.1), ("Email"
 _NEVER_BUYS: Final = 0.08
 _JOINING: Final = 0.3
 """Customers of the history have joined in this first part of it, so that each has had time to show what kind she is."""
+_OFTEN: Final = max(persona.orders for persona in PERSONAS)
 _NEWCOMERS: Final = 0.04
 """Share of live happenings that are sign-ups."""
 
@@ -115,7 +116,8 @@ class Shop:
         """What will follow from live orders: cancellations and refunds."""
         self._shifted = False
         self.history = self._past(customers, days)
-        self._buyers = [user for user, persona in self._personas.items() if persona.active_days > 365]
+        bought = {happening.user_id for happening in self.history if isinstance(happening, Purchase)}
+        self._buyers = sorted(bought)
 
     def _stock(self) -> tuple[Product, ...]:
         r = self._random
@@ -187,6 +189,15 @@ class Shop:
         """From now on the live customers behave differently: dearer, larger and more mixed baskets."""
         self._shifted = True
 
+    def _next_buyer(self) -> int:
+        """Each as likely as in the history: now and then even a lapsed one comes back, so that live orders are like those before."""
+        r = self._random
+        while True:
+            user_id = r.choice(self._buyers)
+            persona = self._personas[user_id]
+            if r.random() * _OFTEN < persona.orders * min(1.0, persona.active_days / 300):
+                return user_id
+
     def live(self, now: int) -> Happening:
         """What happens next, at time `now`: an order mostly, now and then a newcomer, a cancellation or a refund."""
         r = self._random
@@ -201,7 +212,7 @@ class Shop:
             persona = self._join(user_id)
             self._buyers.append(user_id)
             return SignUp(now, user_id, self._traits(persona))
-        user_id = r.choice(self._buyers)
+        user_id = self._next_buyer()
         persona = self._personas[user_id]
         purchase, *after = self._purchase(user_id, shifted(persona) if self._shifted else persona, now)
         self._after += after

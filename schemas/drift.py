@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from schemas.model import Model, Reference
-from schemas.reference import Counts, Distribution
+from schemas.reference import MIX, Counts, Distribution, chance, psi
 
 SCALE: Final = 1_000_000
 """Sums are integers of so many parts: they merge in any order to the same sum."""
@@ -138,7 +138,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True, tag="baseline"):
 
 def baseline(model: Model, needs: dict[str, tuple[str, ...]]) -> Baseline:
     """The baseline of a model; without distributions where it was trained before there were any."""
-    sums = {
+    sums: dict[str, Reference] = {
         name: model.artifact.reference[name] for name in (DISTANCE, RECONSTRUCTION) if name in model.artifact.reference
     }
     return Baseline(
@@ -153,9 +153,87 @@ def baseline(model: Model, needs: dict[str, tuple[str, ...]]) -> Baseline:
 Record = Block | Baseline
 
 encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(Record).decode
+_decoder: Final[msgspec.json.Decoder[Block | Baseline]] = msgspec.json.Decoder(Record)
 
 
 def decode(data: bytes) -> Record:
     """The block or baseline that `encode` wrote. Raises msgspec.MsgspecError where it is none."""
-    return _decode(data)
+    return _decoder.decode(data)
+
+
+class OpenAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert that is open, in short."""
+
+    alert_id: str
+    level: str
+    signal: str
+    feature: str | None
+    first_seen: str
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature, or the mix of segments, then and now."""
+
+    name: str
+    psi: float
+    threshold: float
+    bins: tuple[str, ...]
+    reference: tuple[float, ...]
+    """Shares per bin."""
+    current: tuple[float, ...]
+    nulls: float
+    n: int
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How things are with the drift check, as its owner shows it in Redis."""
+
+    model_id: str
+    at: str
+    """The latest event time."""
+    blocks: int
+    known: Baseline
+    latest: Tally
+    """The last complete window."""
+    open: tuple[OpenAlert, ...]
+    effect: float
+    """The PSI that matters."""
+    window: int
+    """Events looked at since that window."""
+
+    def looks(self) -> list[Look]:
+        """Every distribution with its threshold, the one that has moved most first."""
+        found = []
+        for name, known in self.known.features.items():
+            seen = self.latest.features.get(name)
+            if seen is None or not seen.n:
+                continue
+            names = self.known.names
+            bins = tuple(names.get(label, label) for label in known.bins) if name == MIX else known.bins
+            found.append(
+                Look(
+                    name=name,
+                    psi=psi(known, seen),
+                    threshold=max(self.effect, chance(known, seen)),
+                    bins=bins,
+                    reference=known.shares,
+                    current=tuple(count / seen.n for count in seen.bins),
+                    nulls=seen.nulls / (seen.n + seen.nulls),
+                    n=seen.n,
+                )
+            )
+        return sorted(found, key=lambda look: -look.psi / look.threshold)
+
+
+def standing_key(prefix: str) -> str:
+    """The Redis key of the standing.
+
+    >>> standing_key("segstream:")
+    'segstream:drift'
+    """
+    return f"{prefix}drift"
+
+
+def decode_standing(data: bytes) -> Standing:
+    """The standing that `encode` wrote. Raises msgspec.MsgspecError where it is none."""
+    return msgspec.json.decode(data, type=Standing)

@@ -16,6 +16,8 @@ BINS: Final = 10
 """The most bins of a distribution: more of them say less at the same number of events."""
 MOST_LABELS: Final = 1000
 """The most labels of a category that are remembered as known."""
+Z: Final = 5.2
+"""Standard deviations of one in ten million: what chance hardly ever does."""
 MIX: Final = "segment_mix"
 """The distribution of the segments themselves."""
 
@@ -117,6 +119,36 @@ def _shares(counted: Floats) -> tuple[float, ...]:
     return tuple(float(share) / whole for share in counted)
 
 
+class Bins:
+    """Sorts values into the bins of a distribution."""
+
+    def __init__(self, known: Distribution) -> None:
+        self._size = len(known.shares)
+        self._edges = np.array(known.edges)
+        self._labels: dict[str | None, int] | None = None
+        if known.labels:
+            last = len(known.labels)
+            bins = {label: i for i, label in enumerate(known.labels)}
+            self._labels = {None: -1, **dict.fromkeys(known.known, last), **bins}
+            self._new = self._size if known.complete else last
+
+    def places(self, values: Sequence[Any]) -> npt.NDArray[np.intp]:
+        """The bin of each value; -1: not known, the number of bins: a label that training did not know. Shape (n,)."""
+        if self._labels is not None:
+            bin_of, new = self._labels.get, self._new
+            return np.array([bin_of(label, new) for label in values], dtype=np.intp)
+        x = np.array(values, dtype=float)  # None becomes NaN
+        found = np.searchsorted(self._edges, x, side="right")
+        found[np.isnan(x)] = -1
+        return found
+
+    def count(self, places: npt.NDArray[np.intp]) -> Counts:
+        """How many are in each bin."""
+        nulls, *bins, new = np.bincount(places + 1, minlength=self._size + 2).tolist()
+        bins[-1] += new
+        return Counts(bins=tuple(bins), nulls=nulls, unseen=new)
+
+
 def counts(known: Distribution, values: Sequence[Any]) -> Counts:
     """Values counted in the bins of a distribution.
 
@@ -125,19 +157,8 @@ def counts(known: Distribution, values: Sequence[Any]) -> Counts:
     >>> counts(Distribution(n=9, labels=("a",), shares=(0.5, 0.5), known=("b",)), ["a", "b", "new"])
     Counts(bins=(1, 2), nulls=0, unseen=1)
     """
-    there = [value for value in values if value is not None]
-    nulls, unseen = len(values) - len(there), 0
-    if known.labels:
-        places = {label: i for i, label in enumerate(known.labels)}
-        last = len(known.labels)
-        found = np.array([places.get(label, last) for label in there], dtype=np.intp)
-        if known.complete:
-            fine = places.keys() | set(known.known)
-            unseen = sum(label not in fine for label in there)
-    else:
-        last = len(known.edges)
-        found = np.searchsorted(known.edges, np.array(there, dtype=float), side="right")
-    return Counts(bins=tuple(np.bincount(found, minlength=last + 1).tolist()), nulls=nulls, unseen=unseen)
+    bins = Bins(known)
+    return bins.count(bins.places(values))
 
 
 def distributions(
@@ -148,6 +169,42 @@ def distributions(
     columns[MIX] = list(segments)
     made = {name: distribution(values, weights) for name, values in columns.items()}
     return {name: one for name, one in made.items() if one is not None}
+
+
+def chi_square(freedom: int) -> float:
+    """The value that a chi-square variable exceeds once in ten million times (Wilson and Hilferty's approximation).
+
+    >>> round(chi_square(9))
+    52
+    """
+    spread = 2.0 / (9.0 * freedom)
+    return freedom * float(1.0 - spread + Z * math.sqrt(spread)) ** 3
+
+
+def psi(known: Distribution, seen: Counts) -> float:
+    """Population stability index of what was seen against the reference; half an event is added to each bin.
+
+    >>> round(psi(Distribution(n=1000, edges=(0.0,), shares=(0.5, 0.5)), Counts(bins=(500, 500))), 3)
+    0.0
+    """
+    return math.fsum(parts(known, seen))
+
+
+def parts(known: Distribution, seen: Counts) -> list[float]:
+    """What each bin contributes to the index."""
+    b, n = len(seen.bins), seen.n
+    found = []
+    for share, count in zip(known.shares, seen.bins, strict=True):
+        p = (share * n + 0.5) / (n + 0.5 * b)
+        q = (count + 0.5) / (n + 0.5 * b)
+        found.append((q - p) * math.log(q / p))
+    return found
+
+
+def chance(known: Distribution, seen: Counts) -> float:
+    """What the index of unchanged customers hardly ever exceeds."""
+    used = sum(share > 0.0 or count > 0 for share, count in zip(known.shares, seen.bins, strict=True))
+    return chi_square(used - 1) * (1.0 / seen.n + 1.0 / known.n) if used > 1 and seen.n else math.inf
 
 
 class Term(Protocol):
@@ -192,4 +249,5 @@ class Residuals:
             return None
         x = (np.column_stack([columns[name] for name in self.names]) - self._mean) / self._std
         rest = np.nan_to_num(x, nan=0.0) @ self._left
-        return 0.5 * np.log(np.einsum("ij,ij->i", rest, rest) + 1e-12)
+        logs: Floats = 0.5 * np.log(np.einsum("ij,ij->i", rest, rest) + 1e-12)
+        return logs

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from schemas import topics
+from schemas.drift import standing_key
 from schemas.membership import erased_key, sizes_key, touched_key, user_key
 from schemas.registry import fence_key
 from schemas.shadow import shadow_key
@@ -148,9 +149,9 @@ def redis_rights(process: Process, prefix: str = "segstream:") -> RedisRight | N
     match process:
         case "worker":
             return RedisRight(
-                (*_CONNECT, *_SCRIPT, "info", "get", "hget", "hgetall", "hmget", "hset", "hdel", "hincrby", "del", "expire", "xadd",
+                (*_CONNECT, *_SCRIPT, "info", "get", "set", "hget", "hgetall", "hmget", "hset", "hdel", "hincrby", "del", "expire", "xadd",
                  "subscribe", "unsubscribe"),
-                writes=(users, sizes_key(prefix), touched_key(prefix), f"{prefix}projected", erased_key(prefix, "") + "*", *seen),
+                writes=(users, sizes_key(prefix), touched_key(prefix), f"{prefix}projected", standing_key(prefix), erased_key(prefix, "") + "*", *seen),
                 reads=(models,),
                 channels=hint,
             )  # fmt: skip
@@ -160,14 +161,14 @@ def redis_rights(process: Process, prefix: str = "segstream:") -> RedisRight | N
             return RedisRight(
                 (*_CONNECT, *_SWITCH, "hdel", "hvals", "scan", "xread", "xinfo|stream", "subscribe", "unsubscribe"),
                 writes=(models, fence_key(prefix), f"{prefix}segment:descriptions"),
-                reads=(users, sizes_key(prefix), touched_key(prefix), *seen),
+                reads=(users, sizes_key(prefix), touched_key(prefix), standing_key(prefix), *seen),
                 channels=hint,
             )
         case "ops":
             return RedisRight(
                 (*_CONNECT, *_SWITCH, *_LOOP, "info"),
                 writes=(models, trainer),
-                reads=(users, sizes_key(prefix), erased_key(prefix, "") + "*", *seen),
+                reads=(users, sizes_key(prefix), standing_key(prefix), erased_key(prefix, "") + "*", *seen),
                 channels=hint,
             )
         case "source" | "destinations":

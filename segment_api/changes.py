@@ -70,30 +70,74 @@ class Changes(BaseModel):
     )
 
 
+class Sign(BaseModel):
+    """One signal that speaks, and its two histograms where it has them."""
+
+    signal: str
+    feature: str | None
+    statistic: float
+    threshold: float
+    n: int
+    direction: str
+    bins: list[str]
+    reference: list[float] = Field(description="Shares of the training events per bin.")
+    current: list[float]
+    top: list[str] = Field(description="The bins that contribute most.")
+
+
 class Alert(BaseModel):
-    """The stream no longer looks like the data the model was trained on; as on `drift-alerts`."""
+    """The stream no longer looks like the data the model was trained on; the latest step of an alert, as on `drift-alerts`."""
 
     alert_id: str
+    status: str = Field(description="opened, escalated or resolved.")
     level: str
     signal: str
+    feature: str | None
     model_id: str
     direction: str
     partition: int
-    statistic: float = Field(description="Standard deviations from the training data.")
+    statistic: float
+    threshold: float
     reference_mean: float
     reference_std: float
     n: int
+    first_seen: str
     event_time: str
     raised_at: str
     cooldown_until: str
     message: str
+    confidence: str
     suggested_action: str
+    affected_share: float = Field(description="Share of events that lie elsewhere than they should.")
+    affected_segments: dict[str, float] = Field(description="Segment id: its share now minus the share in training.")
+    evidence: list[Sign]
 
 
 class Alerts(BaseModel):
     """Drift alerts, the latest first."""
 
     alerts: list[Alert]
+
+
+class Signal(BaseModel):
+    """A feature, or the mix of segments, in training and over the last window."""
+
+    name: str
+    psi: float = Field(description="Population stability index.")
+    threshold: float
+    bins: list[str]
+    reference: list[float]
+    current: list[float]
+    nulls: float
+    n: int
+
+
+class Drift(BaseModel):
+    """How things are with the drift check; empty before it has seen a window."""
+
+    model_id: str | None
+    at: str | None
+    signals: list[Signal]
 
 
 def concerns(change: SegmentChanged, segment: str, causes: frozenset[str], user: str) -> bool:
@@ -192,6 +236,15 @@ def router(services: Services) -> APIRouter:
     async def alerts(limit: Limit = 50) -> Alerts:
         """Drift alerts, the latest first."""
         found = await run_in_threadpool(services.journal.alerts, limit)
-        return Alerts(alerts=[Alert(**msgspec.structs.asdict(alert)) for alert in found])
+        return Alerts(alerts=[Alert(**msgspec.to_builtins(alert)) for alert in found])
+
+    @api.get("/drift", tags=["operations"], responses=responses(401, 429))
+    async def drift() -> Drift:
+        """Every distribution that is watched, in training and now, the one that has moved most first."""
+        standing = await services.standing()
+        if standing is None:
+            return Drift(model_id=None, at=None, signals=[])
+        signals = [Signal(**msgspec.to_builtins(look)) for look in standing.looks()]
+        return Drift(model_id=standing.model_id, at=standing.at, signals=signals)
 
     return api

@@ -37,6 +37,11 @@ CREATE TABLE IF NOT EXISTS positions (topic TEXT, "partition" INTEGER, next INTE
 CREATE TABLE IF NOT EXISTS erasures (change TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_ALERT: Final = (
+    "INSERT INTO alerts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET raised_at = excluded.raised_at, body = excluded.body "
+    "WHERE excluded.raised_at >= alerts.raised_at"
+)
+"""An alert is told step by step: the latest counts."""
 _TABLES: Final = ("changes", "flows", "alerts", "positions", "erasures")
 
 
@@ -132,7 +137,7 @@ class Journal:
                 elif record.topic == topics.DRIFT_ALERTS.name:
                     alert = decode_alert(record.value)
                     row = (alert.alert_id, alert.raised_at, record.value)
-                    db.execute("INSERT OR IGNORE INTO alerts VALUES (?, ?, ?)", row)
+                    db.execute(_ALERT, row)
             ends = {(r.topic, r.partition): r.offset + 1 for r in records}
             rows = [(topic, partition, end) for (topic, partition), end in ends.items()]
             db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", rows)

@@ -8,6 +8,7 @@ from typing import Any
 
 import redis.asyncio
 
+from schemas.drift import Standing, decode_standing, standing_key
 from schemas.membership import Membership, from_fields, sizes_key, user_key
 from schemas.model import PROSPECT, Model
 from schemas.settings import Settings
@@ -75,6 +76,11 @@ class Services:
     async def descriptions(self) -> dict[str, Description]:
         """What people have written about segments, by segment id."""
         return await descriptions.read(self.redis, self.settings.prefix)
+
+    async def standing(self) -> Standing | None:
+        """How things are with the drift check; None while nobody has it."""
+        data: Any = await self.redis.get(standing_key(self.settings.prefix))
+        return decode_standing(data) if data else None
 
     async def membership(self, user_id: str) -> Membership:
         """Where a customer is. Raises Problem where she is not known."""

@@ -14,6 +14,7 @@ from segstream import (
     configuration,
     deadletter_commands,
     destination_commands,
+    drift_commands,
     key_commands,
     model_commands,
     token_commands,
@@ -40,6 +41,7 @@ app.add_typer(audit_commands.app, name="audit")
 app.add_typer(deadletter_commands.app, name="deadletters")
 app.add_typer(deadletter_commands.app, name="dlq", hidden=True)
 app.add_typer(destination_commands.app, name="destinations")
+app.add_typer(drift_commands.app, name="drift")
 app.add_typer(configuration.app, name="config")
 app.add_typer(sandbox_app, name="sandbox")
 

@@ -86,9 +86,9 @@ class Metrics:
             registry=r,
         )
 
-    def show_drift(self, shown: Mapping[str, tuple[float, float]], levels: Sequence[str]) -> None:
-        """Bring the gauges of the drift check up to date: feature -> PSI and threshold, and the levels of open alerts."""
-        for name, (psi, _) in shown.items():
+    def show_drift(self, shown: Mapping[str, float], levels: Sequence[str]) -> None:
+        """Bring the gauges of the drift check up to date: feature -> PSI, and the levels of open alerts."""
+        for name, psi in shown.items():
             self.drift_psi.labels(name).set(psi)
         for level in ("warning", "drift"):
             self.drift_open.labels(level).set(levels.count(level))

@@ -206,7 +206,11 @@ def router(services: Services, look: Look) -> APIRouter:
     async def drift(request: Request) -> Response:
         alerts = await run_in_threadpool(services.journal.alerts, 20)
         shifts = await run_in_threadpool(reference.shifts, services.mirror.index)
-        return look.page(request, "drift.html", "/drift", alerts=alerts, shifts=shifts)
+        standing = await services.standing()
+        signals = standing.looks() if standing is not None else []
+        return look.page(
+            request, "drift.html", "/drift", alerts=alerts, shifts=shifts, signals=signals, standing=standing
+        )
 
     @pages.get("/system")
     async def system(request: Request) -> Response:

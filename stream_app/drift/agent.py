@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import aiokafka
 import msgspec
+import redis
 import structlog
 from aiokafka.errors import KafkaError
 
 from schemas import changes as outgoing
 from schemas import connections, topics
 from schemas.changes import DriftAlert
-from schemas.drift import decode
+from schemas.drift import decode, encode, standing_key
 from schemas.settings import Settings
 from stream_app.drift.detectors import Thresholds
 from stream_app.drift.monitor import Monitor, to_bytes
@@ -30,6 +31,8 @@ KEEP_EVERY: Final = 60.0
 """Seconds between states that are kept; a new owner folds what is newer."""
 AGAIN: Final = 5.0
 """Seconds after trouble with Kafka."""
+SHOW_EVERY: Final = 2.0
+"""Seconds between looks at it in Redis and in the metrics."""
 BATCH: Final = 200
 """Blocks that are folded before anybody else has the loop again."""
 
@@ -69,6 +72,7 @@ class DriftAgent:
         self.monitor: Monitor | None = None
         """None where another worker has it."""
         self._told: set[str] = set()
+        self._redis = connections.redis_async(settings)
 
     async def run(self) -> None:
         """Follow the blocks for ever."""
@@ -103,7 +107,7 @@ class DriftAgent:
         consumer.subscribe([topics.DRIFT_BLOCKS.name], listener=listener)
         await consumer.start()
         try:
-            seen = kept = -1
+            seen, kept, shown = -1, 0.0, 0.0
             while True:
                 if seen != listener.changes:
                     seen = listener.changes
@@ -114,6 +118,9 @@ class DriftAgent:
                     continue
                 for records in batch.values():
                     await self._fold(records)
+                if self.monitor is not None and self._now() - shown >= SHOW_EVERY:
+                    shown = self._now()
+                    await self._show()
                 if self.monitor is not None and self._now() - kept >= KEEP_EVERY:
                     kept = self._now()
                     await self._keep()
@@ -174,7 +181,6 @@ class DriftAgent:
                 await self._tell(alerts)
             monitor.state.position = record.offset + 1  # behind what it has caused: a crash between folds it again
         self._metrics.drift_blocks.inc(len(records))
-        self._metrics.show_drift(monitor.shown(), [i.level for i in monitor.state.incidents.open])
 
     async def _tell(self, alerts: list[DriftAlert]) -> None:
         new = [alert for alert in alerts if alert.event_id not in self._told]
@@ -201,6 +207,16 @@ class DriftAgent:
         assert self.monitor is not None
         record = Record(b"state", to_bytes(self.monitor.state))
         await send(self._client(), topics.DRIFT_STATE.name, {0: [record]})
+
+    async def _show(self) -> None:
+        assert self.monitor is not None
+        standing = self.monitor.standing()
+        psi = {look.name: look.psi for look in standing.looks()}
+        self._metrics.show_drift(psi, [one.level for one in standing.open])
+        try:
+            await self._redis.set(standing_key(self._settings.prefix), encode(standing))
+        except redis.RedisError as error:  # a projection like any other
+            _log.info("the drift check cannot be shown", error=str(error))
 
 
 async def _tail(reader: Any, place: aiokafka.TopicPartition, most: int | None) -> list[Any]:

@@ -6,7 +6,6 @@ open block is lost with the process, five seconds of events at most; nothing is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -18,9 +17,9 @@ from schemas.drift import DISTANCE, HOUR, RECONSTRUCTION, SCALE, Baseline, Block
 from schemas.events import TRAITS, Event, OrderCompleted, SignedUp
 from schemas.features import FEATURES
 from schemas.model import Model
-from schemas.reference import MIX, Counts, Residuals, counts
+from schemas.reference import MIX, Bins, Counts, Residuals
 
-LOOKS: Final = 256
+LOOKS: Final = 100
 """Customers looked at per chunk, about: at high rates every nth event says as much as every one."""
 LEAST: Final = 100
 MOST: Final = 2_000
@@ -153,8 +152,8 @@ class Summary:
 
     def __init__(self, model: Model) -> None:
         known = model.artifact.distributions
-        self._features = [(i, name, known[name]) for i, name in enumerate(model.feature_names) if name in known]
-        self._mix = known.get(MIX)
+        self._features = [(i, name, Bins(known[name])) for i, name in enumerate(model.feature_names) if name in known]
+        self._mix = Bins(known[MIX]) if MIX in known else None
         places = {name: i for i, name in enumerate(model.feature_names)}
         self._columns = [(t.feature, places[t.feature], t.transform == "log1p") for t in model.artifact.numbers]
         residuals = Residuals(model.artifact.numbers, model.artifact.reference)
@@ -181,9 +180,9 @@ class Summary:
 
     def _customers(self, looks: Sequence[Look]) -> tuple[dict[str, Counts], dict[str, Sums]]:
         columns = list(zip(*(look.values for look in looks), strict=True))
-        features = {name: counts(known, columns[i]) for i, name, known in self._features}
+        features = {name: bins.count(bins.places(columns[i])) for i, name, bins in self._features}
         if self._mix is not None:
-            features[MIX] = counts(self._mix, [look.segment for look in looks])
+            features[MIX] = self._mix.count(self._mix.places([look.segment for look in looks]))
         sums = {DISTANCE: _sums(np.log([max(look.distance or 0.0, _FLOOR) for look in looks]))}
         if self._residuals is not None and (errors := self._errors(columns)) is not None:
             sums[RECONSTRUCTION] = _sums(errors)
@@ -193,37 +192,48 @@ class Summary:
         assert self._residuals is not None
         transformed = {}
         for name, i, log in self._columns:
-            x = np.array([math.nan if value is None else value for value in columns[i]], dtype=float)
+            x = np.array(columns[i], dtype=float)  # None becomes NaN
             transformed[name] = np.log1p(np.maximum(x, 0.0)) if log else x
         return self._residuals.logs(transformed)
 
 
 def _sums(values: np.ndarray[Any, Any]) -> Sums:
-    return Sums(
-        n=len(values), total=round(float(values.sum()) * SCALE), squares=round(float((values * values).sum()) * SCALE)
-    )
+    """Rounded one by one: the sum over blocks does not depend on where they end."""
+    total, squares = (int(np.rint(x * SCALE).astype(np.int64).sum()) for x in (values, values * values))
+    return Sums(n=len(values), total=total, squares=squares)
 
 
 def _fields(events: Sequence[Event]) -> dict[str, Hits]:
     """How often the fields of orders and sign-ups were empty."""
-    orders = [event for event in events if isinstance(event, OrderCompleted)]
-    lines = sum(len(order.brands) for order in orders)
+    orders = lines = total = products = brands = categories = 0
+    joined: list[SignedUp] = []
+    for event in events:
+        if event.__class__ is OrderCompleted:
+            orders += 1
+            lines += len(event.brands)
+            total += event.total == 0
+            products += not event.brands
+            brands += event.brands.count(None)
+            categories += event.categories.count(None)
+        elif event.__class__ is SignedUp:
+            joined.append(event)
     found = {
-        "total": Hits(hits=sum(order.total == 0 for order in orders), n=len(orders)),
-        "products": Hits(hits=sum(not order.brands for order in orders), n=len(orders)),
-        "products.brand": Hits(hits=sum(order.brands.count(None) for order in orders), n=lines),
-        "products.category": Hits(hits=sum(order.categories.count(None) for order in orders), n=lines),
+        "total": Hits(hits=total, n=orders),
+        "products": Hits(hits=products, n=orders),
+        "products.brand": Hits(hits=brands, n=lines),
+        "products.category": Hits(hits=categories, n=lines),
     }
-    joined = [event for event in events if isinstance(event, SignedUp)]
     for trait in TRAITS:
         found[trait] = Hits(hits=sum(trait not in event.traits for event in joined), n=len(joined))
     return {name: one for name, one in found.items() if one.n}
 
 
 def _hours(looks: Sequence[Look]) -> dict[int, Hour]:
-    hours: dict[int, Hour] = {}
+    found: dict[int, list[int]] = {}
     for look in looks:
-        hour = look.produced_at * 1000 // HOUR
-        late = int(look.produced_at * 1000 - look.event.at > LATE)
-        hours[hour] = hours.get(hour, Hour()) + Hour(events=look.stands_for, looked_at=1, late=late)
-    return hours
+        produced_at = look.produced_at * 1000
+        hour = found.setdefault(produced_at // HOUR, [0, 0, 0])
+        hour[0] += look.stands_for
+        hour[1] += 1
+        hour[2] += produced_at - look.event.at > LATE
+    return {at: Hour(events=events, looked_at=n, late=late) for at, (events, n, late) in found.items()}

@@ -13,14 +13,12 @@ import msgspec
 
 from schemas.drift import DISTANCE, RECONSTRUCTION, Baseline, Tally
 from schemas.model import Reference
-from schemas.reference import MIX, Counts, Distribution
+from schemas.reference import MIX, Counts, Distribution, Z, chance, psi
 
 Direction = Literal["up", "down", "changed"]
 Signal = Literal[
     "feature", "nulls", "unseen", "segment_mix", "log_distance", "reconstruction", "flips", "invalid", "event_rate", "lateness"
 ]  # fmt: skip
-Z: Final = 5.2
-"""Standard deviations of one in ten million."""
 CLOCKS: Final = ("tenure", "recency", "days_since")
 """Features that time itself moves: they are no sign of anything."""
 
@@ -79,42 +77,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     def strength(self) -> float:
         """Multiple of the threshold."""
         return self.statistic / self.threshold if self.threshold > 0 else math.inf
-
-
-def chi_square(freedom: int) -> float:
-    """The value that a chi-square variable exceeds once in ten million times (Wilson and Hilferty's approximation).
-
-    >>> round(chi_square(9))
-    50
-    """
-    spread = 2.0 / (9.0 * freedom)
-    return freedom * float(1.0 - spread + Z * math.sqrt(spread)) ** 3
-
-
-def psi(known: Distribution, seen: Counts) -> float:
-    """Population stability index of what was seen against the reference; half an event is added to each bin.
-
-    >>> round(psi(Distribution(n=1000, edges=(0.0,), shares=(0.5, 0.5)), Counts(bins=(500, 500))), 3)
-    0.0
-    """
-    return math.fsum(parts(known, seen))
-
-
-def parts(known: Distribution, seen: Counts) -> list[float]:
-    """What each bin contributes to the index."""
-    b, n = len(seen.bins), seen.n
-    found = []
-    for share, count in zip(known.shares, seen.bins, strict=True):
-        p = (share * n + 0.5) / (n + 0.5 * b)
-        q = (count + 0.5) / (n + 0.5 * b)
-        found.append((q - p) * math.log(q / p))
-    return found
-
-
-def chance(known: Distribution, seen: Counts) -> float:
-    """What the index of unchanged customers hardly ever exceeds."""
-    used = sum(share > 0.0 or count > 0 for share, count in zip(known.shares, seen.bins, strict=True))
-    return chi_square(used - 1) * (1.0 / seen.n + 1.0 / known.n) if used > 1 and seen.n else math.inf
 
 
 def at_least(hits: int, n: int) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from schemas.changes import DriftAlert
-from schemas.drift import DISTANCE, SCALE, Baseline, Block, Hits, Record, Sums, Tally
+from schemas.drift import DISTANCE, Baseline, Block, Hits, OpenAlert, Record, Standing, Sums, Tally
 from schemas.reference import MIX
+from schemas.times import rfc3339
 from stream_app.drift import detectors, words
 from stream_app.drift.adwin import BLOCK, Watch
 from stream_app.drift.detectors import Finding, Thresholds
@@ -236,15 +236,20 @@ class Monitor:
             known=known, tally=tally if incident.model_id == self.state.model_id else Tally(end=tally.end)
         )
 
-    def shown(self) -> Mapping[str, tuple[float, float]]:
-        """PSI and threshold of each feature and the mix over the last complete window."""
-        found = {}
-        for name, distribution in self.known.features.items():
-            seen = self.state.latest.features.get(name)
-            if seen is not None and seen.n:
-                by_chance = detectors.chance(distribution, seen)
-                found[name] = detectors.psi(distribution, seen), max(self.limits.psi, by_chance)
-        return found
+    def standing(self) -> Standing:
+        """How things are, for people."""
+        s = self.state
+        open_ones = tuple(
+            OpenAlert(
+                alert_id=one.alert_id, level=one.level, signal=one.lead.signal, feature=one.lead.feature or None,
+                first_seen=rfc3339(one.first_seen),
+            )
+            for one in s.incidents.open
+        )  # fmt: skip
+        return Standing(
+            model_id=s.model_id, at=rfc3339(s.clock), blocks=s.blocks, known=self.known, latest=s.latest, open=open_ones,
+            effect=self.limits.psi, window=s.window.looked_at,
+        )  # fmt: skip
 
 
 def _is_full(tally: Tally, size: int) -> bool:
@@ -256,6 +261,3 @@ def _weaker(limits: Thresholds) -> Thresholds:
         limits, psi=WEAK * limits.psi, shift=WEAK * limits.shift, nulls=WEAK * limits.nulls, unseen=WEAK * limits.unseen,
         invalid=WEAK * limits.invalid, flips=WEAK * limits.flips,
     )  # fmt: skip
-
-
-__all__ = ["SCALE", "Monitor", "State", "to_bytes"]

@@ -9,13 +9,16 @@ from typing import Final
 import msgspec
 
 from schemas.drift import Hour
-from stream_app.drift.detectors import Finding, Thresholds, Z, at_least
+from schemas.reference import Z
+from stream_app.drift.detectors import Finding, Thresholds, at_least
 
 WEEK: Final = 168
 WEEKS: Final = 4
 """Weeks that are remembered."""
 LEAST: Final = 2
 """Weeks from which on there is an expectation."""
+FEW: Final = 20
+"""Hours that usually bring fewer events are not judged."""
 TOGETHER: Final = 6
 """A partition that is so many hours behind is not waited for."""
 
@@ -62,13 +65,15 @@ class Rhythm(msgspec.Struct, kw_only=True):
 
 
 def _rate(events: int, usual: float, limits: Thresholds) -> list[Finding]:
-    low, high = limits.low * usual - Z * math.sqrt(limits.low * usual), limits.high * usual + Z * math.sqrt(usual + 1.0)
-    if low <= events <= max(high, 100.0):
+    if usual < FEW:
         return []
-    ratio = events / usual if usual else math.inf
+    low, high = limits.low * usual - Z * math.sqrt(limits.low * usual), limits.high * usual + Z * math.sqrt(usual + 1.0)
+    if low <= events <= high:
+        return []
+    ratio = events / usual
     return [
         Finding(
-            signal="event_rate", statistic=min(ratio, 1e6), threshold=limits.low if events < low else limits.high,
+            signal="event_rate", statistic=ratio, threshold=limits.low if events < low else limits.high,
             n=events, direction="down" if events < low else "up", drastic=events < low / 3, likely=1.0,
         )
     ]  # fmt: skip

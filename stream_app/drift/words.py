@@ -10,9 +10,8 @@ from schemas.changes import DriftAlert, Evidence
 from schemas.drift import Baseline, Tally
 from schemas.features import FEATURES
 from schemas.model import Reference
-from schemas.reference import MIX
+from schemas.reference import MIX, parts
 from schemas.times import rfc3339
-from stream_app.drift import detectors
 from stream_app.drift.detectors import Finding
 from stream_app.drift.incidents import CAUSES, Step
 
@@ -82,10 +81,10 @@ def _evidence(finding: Finding, context: Context) -> Evidence:
             signal=finding.signal, feature=finding.feature or None, statistic=finding.statistic, threshold=finding.threshold,
             n=finding.n, direction=finding.direction,
         )  # fmt: skip
-    parts, bins = detectors.parts(known, seen), known.bins
+    pieces, bins = parts(known, seen), known.bins
     names = context.known.names
     labelled = tuple(names.get(label, label) for label in bins) if name == MIX else bins
-    top = sorted(range(len(parts)), key=lambda i: -parts[i])[:3]
+    top = sorted(range(len(pieces)), key=lambda i: -pieces[i])[:3]
     return Evidence(
         signal=finding.signal,
         feature=finding.feature or None,

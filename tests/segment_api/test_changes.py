@@ -17,9 +17,10 @@ import redis
 from confluent_kafka import Producer
 
 from sandbox.kafka import Kafka
-from schemas import topics
+from schemas import drift, topics
 from schemas.changes import DriftAlert, SegmentChanged, encode
 from schemas.membership import sizes_key
+from schemas.reference import Counts, Distribution
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.times import rfc3339
@@ -234,9 +235,16 @@ def test_trend_migrations_and_alerts_are_told(live: Settings) -> None:
     )  # fmt: skip
     send(live, changes)
     client = Producer({"bootstrap.servers": live.kafka})
-    for _ in range(2):
-        client.produce(topics.DRIFT_ALERTS.name, encode(alert))
+    over = msgspec.structs.replace(alert, status="resolved", raised_at="2026-01-01T03:00:00Z")
+    for told_again in (alert, alert, over, alert):
+        client.produce(topics.DRIFT_ALERTS.name, encode(told_again))
     client.flush(30)
+    standing = drift.Standing(
+        model_id="m-1", at="2026-01-01T03:00:00Z", blocks=1, effect=0.1, window=0, open=(),
+        known=drift.Baseline(model_id="m-1", features={"orders": Distribution(n=100, edges=(2.0,), shares=(0.5, 0.5))}),
+        latest=drift.Tally(features={"orders": Counts(bins=(10, 90))}),
+    )  # fmt: skip
+    redis.Redis.from_url(live.redis).set(drift.standing_key(live.prefix), drift.encode(standing))
     with listening(live) as api:
         wait_for(lambda: api.get("/v1/changes").json()["caught_up"], "the journal follows")
         trend = api.get("/v1/segments/trend?window=15m").json()
@@ -245,7 +253,10 @@ def test_trend_migrations_and_alerts_are_told(live: Settings) -> None:
         told = api.get("/v1/segments/migrations?window=15m&cause=behaviour").json()["migrations"]
         truth = Counter((c.from_segment, c.to_segment) for c in changes if c.cause == "behaviour")
         assert {(m["from_segment"], m["to_segment"]): m["customers"] for m in told} == truth
-        assert [a["alert_id"] for a in api.get("/v1/alerts").json()["alerts"]] == ["a1"]
+        assert [(a["alert_id"], a["status"]) for a in api.get("/v1/alerts").json()["alerts"]] == [("a1", "resolved")]
+        (signal,) = api.get("/v1/drift").json()["signals"]
+        assert (signal["name"], signal["current"], signal["psi"] > signal["threshold"]) == ("orders", [0.1, 0.9], True)
+        assert "Orders" in api.get("/drift").text
 
 
 def test_dead_letters_are_told_by_reason_and_sent_again_once(live: Settings) -> None:

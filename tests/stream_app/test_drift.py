@@ -116,10 +116,9 @@ def test_folding_the_topic_again_tells_the_same_alerts() -> None:
     assert len({a.event_id for a in first}) == len(first)
 
 
-@given(st.integers(0, 379))
-@settings(max_examples=8)
+@pytest.mark.parametrize("at", [1, 7, 90, 103, 150])
 def test_a_new_owner_goes_on_from_the_state_that_was_kept(at: int) -> None:
-    records = story((10_000, USUAL), (3_000, UNITS), (6_000, USUAL))
+    records = story((4_000, USUAL), (2_000, UNITS), (4_000, USUAL))
     before = Monitor()
     alerts = told(records[:at], before)
     after = Monitor.from_bytes(to_bytes(before.state), before.limits, 3_600_000_000)
@@ -137,7 +136,7 @@ def test_blocks_that_come_twice_count_once() -> None:
 
 def test_blocks_of_a_model_that_is_no_longer_in_use_say_nothing() -> None:
     stream, old = Stream(1), Stream(2, model_id="m-0")
-    old.offset = 1_000_000
+    old.offset = 1_000
     monitor = Monitor()
     told([baseline("m-0"), baseline(), *stream.blocks(1_000)], monitor)
     assert told((msgspec.structs.replace(b, partition=1) for b in old.blocks(3_000, UNITS)), monitor) == []

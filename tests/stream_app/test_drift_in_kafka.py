@@ -92,5 +92,5 @@ def test_an_alert_outlives_the_worker_that_raised_it_and_is_told_once(shop: Inst
     ids = [a.event_id for a in alerts(shop)]
     assert len(ids) == len(set(ids)), "every step is told once"
     assert {a.alert_id for a in alerts(shop)} == {opened.alert_id}, "one break is one alert"
-    headers = dict(kafka.read(shop.settings, topics.DRIFT_ALERTS.name)[0].headers())
+    headers = dict(next(kafka.read(shop.settings, topics.DRIFT_ALERTS.name)).headers())
     assert headers["ce_id"].decode() == ids[0]
