@@ -13,7 +13,7 @@ import time
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -28,9 +28,8 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._answer: asyncio.Future[None] | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         """Keep the way to write."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -77,11 +76,16 @@ async def paced(port: int, paths: Sequence[str], rate: float) -> array[float]:
         free.put_nowait(connection)
 
     async with asyncio.TaskGroup() as tasks:
-        for number in range(len(paths)):
-            due = begun + number / rate
-            if (ahead := due - time.monotonic()) > 0:
-                await asyncio.sleep(ahead)
-            tasks.create_task(ask(number, due))
+
+        def pace() -> None:
+            """In a thread: an event loop wakes up to a millisecond beside the time it was asked for, a thread does not."""
+            for number in range(len(paths)):
+                due = begun + number / rate
+                while (ahead := due - time.monotonic()) > 0:
+                    time.sleep(ahead)
+                loop.call_soon_threadsafe(lambda number=number, due=due: tasks.create_task(ask(number, due)))
+
+        await asyncio.to_thread(pace)
     return took
 
 

@@ -68,7 +68,7 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
         "trees": {
             "ms": fast,
             "recall": same / (K * plan.searches),
-            "build_s": filling["trees"] - filling["one by one"],
+            "build_s": max(0.0, filling["trees"] - filling["one by one"]),
         },
     }
     graph = _graph(trees, places, truth, say)

@@ -1,13 +1,14 @@
 """Neighbours among more customers than can be looked at one by one: k-d trees over blocks of them, exact, also while customers move.
 
-Why trees and not a graph (HNSW): model space has few dimensions, where a tree finds the true neighbours in microseconds, is built fifty times
-faster and takes a fifth of the memory; `make bench ARGS="--only similar"` measures both. Why blocks: a tree cannot be changed; whoever has moved since
+Why trees and not a graph (HNSW): model space has few dimensions, where a tree finds all of the true neighbours, a graph most of them, and is built in
+a hundredth of the time; `make bench ARGS="--only similar"` measures both. Why blocks: a tree cannot be changed; whoever has moved since
 hers was built is looked at one by one, and a block with many of those is built anew in a moment, where one tree of all would take seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 BLOCK: Final = 200_000
 """Customers of a tree."""
-MOVED: Final = 10_000
+MOVED: Final = 3_000
 """Of a block's customers who have moved, before its tree is built anew."""
 _ROUNDING: Final = 1e-9
 """Distances of a tree and of the model may differ in their last bits: so much farther is looked, relatively."""
@@ -82,9 +83,9 @@ class Forest:
 
     def _loose(self, n: int) -> Places:
         """Whoever no tree knows as she is."""
-        moved = [at for places in self._moved for at in places if at < n]
+        moved = np.fromiter(chain.from_iterable(self._moved), dtype=np.intp)
         beyond = np.arange(min(n, len(self._trees) * self._block), n, dtype=np.intp)
-        return np.concatenate([np.array(moved, dtype=np.intp), beyond])
+        return np.concatenate([moved[moved < n], beyond])
 
     def _of_tree(self, block: int, n: int, place: Sequence[float], k: int, limit: float) -> tuple[Places, Floats]:
         """The k nearest of a block who have not moved, nearer than `limit`."""

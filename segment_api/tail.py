@@ -25,6 +25,8 @@ BATCH: Final = 1000
 """Records per transaction."""
 WAITING: Final = 1000
 """Changes that a listener may be behind; one who is slower is let go, and comes back with the place she was at."""
+GATHER: Final = 0.03
+"""Seconds for which changes are gathered before they are sent: hundreds of listeners cost a write for each handful, not for each."""
 _LATENCIES: Final = 2000
 _log: Final = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Listener:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._some.wait()
+                    await asyncio.sleep(GATHER)
         taken, self._waiting = self._waiting, []
         return taken
 

@@ -6,6 +6,8 @@ import asyncio
 import math
 import random
 from collections.abc import Iterator
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -75,18 +77,23 @@ def test_the_nearest_are_those_of_plain_python_to_the_last_tie(spec: FeatureSpec
         assert [n.user_id for n in found] == brute(model, people, known, 5, by, row.user_id)
 
 
-@tried(max_examples=40, deadline=None)
+@cache
+def some() -> tuple[Model, list[Row]]:
+    return small(), rows(small(), 150)
+
+
+@tried(max_examples=20, deadline=None)
 @given(st.data())
 def test_trees_find_whom_a_look_at_everyone_finds_while_customers_come_move_and_go(data: st.DataObject) -> None:
-    model, dice = small(), random.Random(data.draw(st.integers(0, 2**32)))
-    people = rows(model, 200)
+    model, people = some()
+    dice = random.Random(data.draw(st.integers(0, 2**32)))
     plain = Index(model)
     trees = Index(model, trees_from=data.draw(st.integers(0, 60)), forest=Forest(block=20, moved=4))
     for _ in range(data.draw(st.integers(1, 25))):
-        some = [dice.choice(people) for _ in range(dice.randrange(1, 30))]
+        moving = [dice.choice(people) for _ in range(dice.randrange(1, 30))]
         changed = [
             Row(f"p{dice.randrange(150)}", PROSPECT if dice.random() < 0.15 else row.segment, row.features)
-            for row in some
+            for row in moving
         ]
         plain.put(changed)
         trees.put(changed)
@@ -198,7 +205,8 @@ async def _too_early(settings: Settings) -> str:
     from segment_api.services import Services
 
     idle = Mirror(redis.Redis.from_url(settings.redis), settings.prefix, lambda: None)
-    services = Services(settings, redis.asyncio.Redis.from_url(settings.redis), None, idle, *[None] * 7, lambda: 0)  # type: ignore[arg-type]
+    watch = SimpleNamespace(state=SimpleNamespace(model=small()))
+    services = Services(settings, redis.asyncio.Redis.from_url(settings.redis), watch, idle, *[None] * 7, lambda: 0)  # type: ignore[arg-type]
     with pytest.raises(Problem) as told:
         services.index()
     return told.value.detail
