@@ -45,7 +45,7 @@ class Plan:
     stationary: int = 2_000_000
     """Events without any change, of each shop."""
     rivals_stationary: int = 200_000
-    rival_runs: int = 20
+    rival_runs: int = 10
     cost_events: int = 100_000
     customers: int = 4_000
     """Of the invented shop."""

@@ -125,7 +125,11 @@ def _changed(column: Array, change: Change, logged: bool, reference: Any, rng: n
     if change.times != 1.0:
         return column * change.times
     by = change.shift * reference[change.feature].std
-    return np.expm1(np.log1p(np.maximum(column, 0.0)) + by) if logged else column + by
+    moved = np.expm1(np.log1p(np.maximum(column, 0.0)) + by) if logged else column + by
+    known = column[~np.isnan(column)]
+    if (known == np.rint(known)).all():  # a count stays one: rounded up or down by chance
+        moved = np.floor(moved + rng.random(len(moved)))
+    return moved
 
 
 @dataclass

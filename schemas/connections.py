@@ -10,7 +10,7 @@ from typing import Any, Final
 import redis
 import redis.asyncio
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ClusterMetadata
+from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -132,13 +132,13 @@ def redis_client(
     settings: Settings, *, timeout: float = 5.0, connect: float | None = None, patient: bool = True
 ) -> redis.Redis:
     """A client of Redis, or of Valkey; without patience it does not try again. Raises Unusable."""
-    more = {} if patient else {"retry": Retry(NoBackoff(), 0)}
+    more: dict[str, Any] = {} if patient else {"retry": Retry(NoBackoff(), 0)}
     return redis.Redis.from_url(settings.redis, **_redis(settings, timeout, connect), **more)
 
 
 def redis_async(settings: Settings, *, timeout: float = 5.0, patient: bool = True) -> redis.asyncio.Redis:
     """The same for an event loop."""
-    more = {} if patient else {"retry": AsyncRetry(NoBackoff(), 0)}
+    more: dict[str, Any] = {} if patient else {"retry": AsyncRetry(NoBackoff(), 0)}
     return redis.asyncio.Redis.from_url(settings.redis, **_redis(settings, timeout, None), **more)
 
 

@@ -96,7 +96,8 @@ def distribution(values: Sequence[Any], weights: Floats) -> Distribution | None:
         edge = float(x[min(len(x) - 1, int(np.searchsorted(reached, i / BINS)))])
         if edge > x[0] and (not edges or edge > edges[-1]):
             edges.append(edge)
-    counted = np.bincount(np.searchsorted(edges, x, side="right"), weights=w, minlength=len(edges) + 1)
+    places = np.searchsorted(edges, x, side="right")
+    counted = np.bincount(places, weights=w, minlength=len(edges) + 1).astype(float)
     return Distribution(n=n, edges=tuple(edges), shares=_shares(counted), nulls=nulls)
 
 
@@ -128,7 +129,7 @@ class Bins:
         self._labels: dict[str | None, int] | None = None
         if known.labels:
             last = len(known.labels)
-            bins = {label: i for i, label in enumerate(known.labels)}
+            bins: dict[str | None, int] = {label: i for i, label in enumerate(known.labels)}
             self._labels = {None: -1, **dict.fromkeys(known.known, last), **bins}
             self._new = self._size if known.complete else last
 

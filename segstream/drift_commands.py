@@ -83,7 +83,7 @@ def replay(
     source: Annotated[str, typer.Option(help="A source file, to replay a warehouse's history; unset: the topic.")] = "",
     warehouse: Annotated[str, typer.Option(help="Warehouse URL, with --source.")] = "",
     psi: Annotated[float, typer.Option(min=0, help="PSI of a window of 1,000 events that matters.")] = 0.1,
-    psi_long: Annotated[float, typer.Option(min=0, help="PSI of a day that matters.")] = 0.06,
+    psi_long: Annotated[float, typer.Option(min=0, help="PSI of a week that matters.")] = 0.06,
     psi_gross: Annotated[float, typer.Option(min=0, help="PSI of a window of 200 events that matters.")] = 1.0,
     shift: Annotated[float, typer.Option(min=0, help="Standard deviations of the distance that matter.")] = 0.35,
     nulls: Annotated[float, typer.Option(min=0, help="Share of empty values that matters.")] = 0.05,

@@ -29,7 +29,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     psi: float = 0.1
     """Of a window; a shift of a third of a standard deviation."""
     psi_long: float = 0.06
-    """Of a day at least: a quarter of a standard deviation."""
+    """Of a week, in which its rhythm and a sale are levelled out: a quarter of a standard deviation."""
     psi_gross: float = 1.0
     """Of the first few hundred events: a unit error."""
     psi_drift: float = 0.25

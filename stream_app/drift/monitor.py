@@ -7,14 +7,14 @@ from typing import Final
 import msgspec
 
 from schemas.changes import DriftAlert
-from schemas.drift import DISTANCE, Baseline, Block, Hits, OpenAlert, Record, Standing, Sums, Tally
+from schemas.drift import DISTANCE, HOUR, Baseline, Block, Hits, OpenAlert, Record, Standing, Sums, Tally
 from schemas.reference import MIX
 from schemas.times import rfc3339
 from stream_app.drift import detectors, words
 from stream_app.drift.adwin import BLOCK, Watch
 from stream_app.drift.detectors import Finding, Thresholds
 from stream_app.drift.incidents import CONSEQUENCES, Incident, Incidents, Pace, Step
-from stream_app.drift.rhythm import Rhythm
+from stream_app.drift.rhythm import WEEK, Rhythm
 
 WEAK: Final = 0.7
 """An alert is not resolved while its signals are above this part of their threshold."""
@@ -146,7 +146,7 @@ class Monitor:
             self._regular(full, limits), self._regular(full, _weaker(limits)), full, block, "window", settle=True
         )
         self._learn(full)
-        if s.long.looked_at >= limits.long and s.long.end - s.long.begin >= 24 * 3_600_000_000:
+        if s.long.looked_at >= limits.long and s.long.end - s.long.begin >= WEEK * HOUR:
             long, s.long = s.long, Tally()
             found = detectors.shifts(long, self.known, limits.psi_long, limits)
             weak = detectors.shifts(long, self.known, WEAK * limits.psi_long, limits)
