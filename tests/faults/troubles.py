@@ -141,7 +141,8 @@ def _ten_megabytes(stage: Stage) -> None:
     stage.at(4)
     entry = ConfigEntry("max.message.bytes", str(2 * BIG), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topics.ORDERS.name, incremental_configs=[entry])
-    for future in kafka.admin(shop.settings).incremental_alter_configs([resource]).values():
+    admin = kafka.admin(shop.settings)  # it must live until the answer is there
+    for future in admin.incremental_alter_configs([resource]).values():
         future.result()
     client = Producer({"bootstrap.servers": shop.kafka, "partitioner": "murmur2_random", "message.max.bytes": 2 * BIG})
     body = json.dumps({"type": "track", "padding": "x" * BIG}).encode()

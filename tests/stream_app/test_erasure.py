@@ -229,10 +229,7 @@ def copied(customer: Customer) -> Customer:
 
 def command(shop: Installation, *arguments: str) -> tuple[int, str]:
     """Run a command in a process of its own; its exit code, and all that it said."""
-    env = os.environ | {
-        "SEGSTREAM_HOME": str(shop.home), "SEGSTREAM_KAFKA": shop.kafka, "SEGSTREAM_REDIS": shop.redis,
-        "SEGSTREAM_SIGNING_KEY": SIGNER.to_text(),
-    }  # fmt: skip
+    env = os.environ | shop.environment | {"SEGSTREAM_SIGNING_KEY": SIGNER.to_text()}
     done = subprocess.run(
         [sys.executable, "-m", "segstream", *arguments], env=env, capture_output=True, text=True, check=False
     )
@@ -320,7 +317,8 @@ def test_topics_are_made_to_forget_and_an_export_holds_what_was_sent_decided_and
     shop.prepare()
     forgets = ConfigEntry(kafka.LAG, "999999999999", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topics.USERS.name, incremental_configs=[forgets])
-    [made.result() for made in kafka.admin(shop.settings).incremental_alter_configs([resource]).values()]
+    client = kafka.admin(shop.settings)  # it must live until the answer is there
+    [made.result() for made in client.incremental_alter_configs([resource]).values()]
     assert problems(shop) == [topics.USERS.name], "it would keep what was erased"
     kafka.create(shop.settings)
     assert problems(shop) == []
