@@ -13,7 +13,7 @@ import numpy.typing as npt
 from schemas.features import FEATURES, Countable, Facts
 
 BINS: Final = 10
-"""The most bins of a distribution: more of them say less at the same number of events."""
+"""Bins of a distribution, but for those of values that many share: more of them say less at the same number of events."""
 MOST_LABELS: Final = 1000
 """The most labels of a category that are remembered as known."""
 Z: Final = 5.2
@@ -88,17 +88,27 @@ def distribution(values: Sequence[Any], weights: Floats) -> Distribution | None:
     if isinstance(known[0], str):
         return _of_labels(known, w, total, n, nulls)
     x = np.array(known, dtype=float)
-    order = np.argsort(x, kind="stable")
-    x, w = x[order], w[order]
-    reached = np.cumsum(w) / total
-    edges: list[float] = []
-    for i in range(1, BINS):
-        edge = float(x[min(len(x) - 1, int(np.searchsorted(reached, i / BINS)))])
-        if edge > x[0] and (not edges or edge > edges[-1]):
-            edges.append(edge)
-    places = np.searchsorted(edges, x, side="right")
-    counted = np.bincount(places, weights=w, minlength=len(edges) + 1).astype(float)
-    return Distribution(n=n, edges=tuple(edges), shares=_shares(counted), nulls=nulls)
+    edges = _edges(x, w / total)
+    counted = np.bincount(np.searchsorted(edges, x, side="right"), weights=w, minlength=len(edges) + 1).astype(float)
+    return Distribution(n=n, edges=edges, shares=_shares(counted), nulls=nulls)
+
+
+def _edges(x: Floats, shares: Floats) -> tuple[float, ...]:
+    """Quantiles. A value that many share has a bin of its own, which ends a tenth of the way to the next one: who moves away from it a
+    little must not stay inside.
+
+    >>> _edges(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 4.0, 5.0, 6.0]), np.full(8, 0.125))
+    (0.4, 4.0, 4.1, 5.0, 5.1, 6.0)
+    """
+    distinct, place = np.unique(x, return_inverse=True)
+    mass = np.bincount(place, weights=shares)
+    reached = np.cumsum(mass)
+    values = distinct.tolist()
+    cuts = (values[min(len(values) - 1, int(np.searchsorted(reached, i / BINS)))] for i in range(1, BINS))
+    edges = {cut for cut in cuts if cut > values[0]}
+    for i in np.flatnonzero(mass[:-1] >= 1.0 / BINS).tolist():
+        edges.add(values[i] + (values[i + 1] - values[i]) / 10)
+    return tuple(sorted(edges))
 
 
 def _of_labels(known: Sequence[str], weights: Floats, total: float, n: float, nulls: float) -> Distribution:

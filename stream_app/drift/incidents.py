@@ -17,6 +17,8 @@ from stream_app.drift.detectors import Finding, Thresholds
 CAUSES: Final = ("nulls", "unseen", "feature")
 """In the order in which they explain each other."""
 CONSEQUENCES: Final = ("segment_mix", "log_distance", "reconstruction", "flips")
+OF_THE_MODEL: Final = ("unseen", "feature", *CONSEQUENCES)
+"""What is held against a model's training data; empty fields and unusable messages are no model's."""
 JOIN: Final = 2
 """Windows within which what is found belongs to an alert that was opened before."""
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -52,6 +54,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Literal["opened", "escalated", "resolved"]
     incident: Incident
+    successor: str = ""
+    """Resolved because this model took over."""
 
 
 class Incidents(msgspec.Struct, kw_only=True):
@@ -119,6 +123,12 @@ class Incidents(msgspec.Struct, kw_only=True):
                 incident.clean, incident.windows = 0, incident.windows + 1
         self.quiet = {key: until for key, until in self.quiet.items() if until > now}
         return [*steps, *_louder(self.open, needs, limits.clean)]
+
+    def supersede(self, successor: str) -> list[Step]:
+        """Another model expects something else of customers: what was found of them is over, and what goes on is told anew."""
+        over = [i for i in self.open if i.lead.signal in OF_THE_MODEL]
+        self.open = [i for i in self.open if i.lead.signal not in OF_THE_MODEL]
+        return [Step(status="resolved", incident=incident, successor=successor) for incident in over]
 
     def _home(self, new: Sequence[Finding], needs: Mapping[str, tuple[str, ...]]) -> Incident | None:
         """The open alert to which findings belong that none has yet."""

@@ -89,22 +89,25 @@ class Monitor:
     def fold(self, record: Record) -> list[DriftAlert]:
         """Take in the next record of `drift-blocks`; the steps of alerts that follow from it, in order."""
         if isinstance(record, Baseline):
-            self._install(record)
-            return []
+            return self._install(record)
         return self._block(record)
 
-    def _install(self, one: Baseline) -> None:
+    def _install(self, one: Baseline) -> list[DriftAlert]:
         s = self.state
         s.baselines.pop(one.model_id, None)
         s.baselines[one.model_id] = one  # the one that was announced last is the last
         for old in list(s.baselines)[:-MODELS]:
             del s.baselines[old]
-        if one.model_id != s.model_id:
-            s.model_id = one.model_id
-            s.small = s.window = s.long = s.latest = Tally()
-            s.pending = Sums()
-            s.learnt.pop("flips", None)
-            self._restart([])
+        if one.model_id == s.model_id:
+            return []
+        steps = s.incidents.supersede(one.model_id)
+        told = [words.alert(step, self._context(step.incident, Tally()), s.clock, self._cooldown) for step in steps]
+        s.model_id = one.model_id
+        s.small = s.window = s.long = s.latest = Tally()
+        s.pending = Sums()
+        s.learnt.pop("flips", None)
+        self._restart([])
+        return told
 
     def _restart(self, means: list[float]) -> None:
         self._watch = Watch(means)

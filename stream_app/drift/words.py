@@ -127,6 +127,8 @@ def called(name: str) -> str:
 
 
 def _message(step: Step, ranked: list[Finding], share: float, context: Context) -> str:
+    if step.successor:
+        return f"Over: model {step.successor} has taken over; what goes on is held against it, and told anew."
     if step.status == "resolved":
         return f"Over: {_what(ranked[0])} no longer shows in {step.incident.clean} windows in a row."
     lead, *others = ranked

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterable
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.changes import DriftAlert
 from schemas.drift import Block, Hits, Hour, Record, Sums, Tally, decode, encode
-from schemas.reference import Counts
+from schemas.reference import Counts, counts, distribution, psi
 from stream_app.drift.monitor import Monitor, to_bytes
 from tests.stream_app.planted import USUAL, Day, Stream, baseline
 
@@ -98,6 +99,29 @@ def test_an_alert_is_resolved_when_three_windows_are_clean_and_opens_anew_after_
     assert len(ids) == 2
     first = [a.status for a in alerts if a.alert_id == ids[0]]
     assert (first[0], first[-1], first.count("resolved")) == ("opened", "resolved", 1)
+
+
+def test_a_new_model_ends_what_was_found_of_customers_and_is_held_against_what_goes_on() -> None:
+    stream, broken = Stream(1), Day(shift=UNITS.shift, distance=UNITS.distance, invalid=0.2)
+    monitor = Monitor()
+    before = told([baseline(), *stream.blocks(10_000), *stream.blocks(2_000, broken)], monitor)
+    assert {a.signal for a in before} == {"feature", "invalid"}
+    over = told([baseline("m-2")], monitor)
+    assert [(a.signal, a.status, a.model_id) for a in over] == [("feature", "resolved", "m-1")]
+    assert "m-2" in over[0].message
+    stream.model_id = "m-2"
+    after = [a for a in told(stream.blocks(2_000, broken), monitor) if a.signal == "feature"]
+    assert {(a.status, a.model_id) for a in after[:1]} == {("opened", "m-2")}
+    assert {a.alert_id for a in after}.isdisjoint(a.alert_id for a in before)
+
+
+def test_a_small_move_of_those_who_share_a_value_is_seen() -> None:
+    rng = np.random.default_rng(1)
+    rates = np.where(rng.random(20_000) < 0.7, 0.0, rng.uniform(0.3, 1.0, 20_000))
+    known = distribution(rates.tolist(), np.ones(20_000))
+    assert known is not None
+    assert psi(known, counts(known, (rates[:1000] + 0.1).tolist())) > 0.25
+    assert psi(known, counts(known, rates[:1000].tolist())) < 0.05
 
 
 def test_another_break_while_an_alert_is_open_is_an_alert_of_its_own() -> None:
