@@ -22,8 +22,9 @@ from threadpoolctl import threadpool_limits
 
 from batch_trainer.moments import Moments
 from batch_trainer.recipes import Recipe
+from schemas.artifact import CategoryTerm, NumberTerm
 from schemas.features import Facts, FeatureSpec, label, number, transformed
-from schemas.model import CategoryTerm, Model, NumberTerm
+from schemas.model import Model
 
 Array = npt.NDArray[np.float64]
 SWEEP: Final = range(2, 11)

@@ -16,8 +16,9 @@ import numpy as np
 from batch_trainer import history
 from batch_trainer.population import scattered
 from batch_trainer.warehouse import Warehouse
+from schemas.artifact import PROSPECT, Artifact, declared
 from schemas.events import decode
-from schemas.model import PROSPECT, RETURN, Artifact, Model, declared
+from schemas.model import RETURN, Model
 from schemas.profile import Effect, Profile, update
 from schemas.times import DAY
 

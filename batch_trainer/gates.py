@@ -12,7 +12,9 @@ import msgspec
 from batch_trainer.choose import UNSTABLE, Choice
 from batch_trainer.migration import Migration
 from batch_trainer.recipes import Recipe
-from schemas.model import Artifact, Model, RejectedModel, check
+from schemas.artifact import Artifact, RejectedModel
+from schemas.model import Model
+from schemas.sealed import check
 from schemas.times import DAY, to_micros
 
 

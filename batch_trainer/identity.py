@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from schemas.artifact import PROSPECT
 from schemas.features import Facts
-from schemas.model import PROSPECT, Model
+from schemas.model import Model
 
 INHERITS: Final = 0.5
 """Jaccard index from which a new segment carries on the id of an old one."""

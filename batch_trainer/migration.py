@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from schemas.artifact import PROSPECT
 from schemas.features import Facts
-from schemas.model import PROSPECT, Model
+from schemas.model import Model
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True):

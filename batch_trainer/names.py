@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from schemas.artifact import Artifact, declared
 from schemas.features import POPULATIONS, UNKNOWN, is_share
-from schemas.model import Artifact, declared
 
 DISTINCT: Final = 0.35
 """How far (in standard deviations of all customers) a segment's mean must be from theirs to be worth a word."""

@@ -18,8 +18,8 @@ from batch_trainer.newcomers import MARGIN, Learnt
 from batch_trainer.population import Census
 from batch_trainer.quality import feature_quality
 from batch_trainer.warehouse import Warehouse
+from schemas.artifact import Artifact
 from schemas.features import FEATURES, POPULATIONS, Facts
-from schemas.model import Artifact
 from schemas.times import rfc3339
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from batch_trainer.identity import Identity
 from batch_trainer.names import Portrait, telling
+from schemas.artifact import Segment
 from schemas.features import FEATURES, Facts, FeatureSpec, label, number
-from schemas.model import Segment
 
 Labels = npt.NDArray[np.intp]
 TOP: Final = 3

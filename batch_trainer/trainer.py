@@ -37,9 +37,10 @@ from batch_trainer.progress import Progress, counted
 from batch_trainer.recipes import Recipe
 from batch_trainer.sample import hash_sample
 from batch_trainer.warehouse import Warehouse
+from schemas.artifact import Artifact, Golden, Reference, model_id
 from schemas.drift import DISTANCE, RECONSTRUCTION
 from schemas.features import FEATURES, POPULATIONS, FeatureSpec
-from schemas.model import Artifact, Golden, Model, Reference, model_id
+from schemas.model import Model
 from schemas.newcomer import probabilities
 from schemas.reference import Distribution, Residuals, distributions
 from schemas.times import DAY, rfc3339

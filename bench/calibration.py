@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from bench.generator import Shop
 from bench.oracle import Oracle
+from schemas.artifact import Artifact, Golden, NumberTerm, Segment, model_id
 from schemas.features import BEHAVIOUR, Facts, facts, number, transformed
-from schemas.model import Artifact, Golden, Model, NumberTerm, Segment, model_id
+from schemas.model import Model
 
 CUSTOMERS: Final = 1_000
 """Customers of the small shop."""

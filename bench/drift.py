@@ -22,10 +22,11 @@ from bench.report import Verdict
 from bench.rivals import RIVER, Evidently, River
 from sandbox import warehouse
 from sandbox.shop import Shop
+from schemas.artifact import model_id
 from schemas.changes import DriftAlert
 from schemas.drift import Baseline, baseline
 from schemas.features import FEATURES, Facts
-from schemas.model import Model, model_id
+from schemas.model import Model
 from stream_app.drift.detectors import Thresholds
 from stream_app.drift.monitor import Monitor
 

@@ -20,8 +20,10 @@ from bench import job
 from bench.processes import wait_for
 from sandbox.kafka import Kafka, broker, missing_tools
 from sandbox.redis import Redis
-from schemas.model import Artifact, Model, model_id, to_bytes
+from schemas.artifact import Artifact, model_id
+from schemas.model import Model
 from schemas.registry import Registry
+from schemas.sealed import to_bytes
 from schemas.signing import Signer
 
 OUTPUTS: Final = (job.CHANGES, job.STATE, job.CHANGELOG)

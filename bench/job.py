@@ -14,7 +14,7 @@ from schemas.changes import SegmentChanged
 from schemas.customer import Customer, from_bytes, to_bytes
 from schemas.events import decode
 from schemas.model import Model
-from schemas.model import from_bytes as model_from_bytes
+from schemas.sealed import from_bytes as model_from_bytes
 from schemas.signing import Keyring
 from schemas.times import rfc3339
 from stream_app.segmenter import Position, step

@@ -24,7 +24,8 @@ from batch_trainer.warehouse import Customers, open_warehouse
 from bench.report import Verdict
 from sandbox import warehouse as shop_warehouse
 from sandbox.shop import Shop
-from schemas.model import PROSPECT, Model
+from schemas.artifact import PROSPECT
+from schemas.model import Model
 
 DATA: Final = Path(__file__).parents[2] / "shared" / "data"
 THELOOK: Final = DATA / "thelook_google_generator"

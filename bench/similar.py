@@ -15,7 +15,8 @@ import numpy as np
 
 from bench.calibration import TYPICAL, calibrated
 from bench.report import Verdict, quantile
-from schemas.model import Model, model_id
+from schemas.artifact import model_id
+from schemas.model import Model
 from segment_api.index import Index, Row
 
 K: Final = 5

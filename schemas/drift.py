@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from schemas.model import Model, Reference
+from schemas.artifact import Reference
+from schemas.model import Model
 from schemas.reference import MIX, Counts, Distribution, chance, psi
 
 SCALE: Final = 1_000_000

@@ -1,4 +1,4 @@
-"""The segmentation model: an artifact that is readable JSON, and exact scoring by it.
+"""The segmentation model: exact scoring by an artifact.
 
 Encoding, scaling and PCA are folded into z = bias + sum of weight_j * x_j + sum of table_c[value]; the segment is the nearest centroid
 (squared Euclidean distance, strict `<`, in index order). One row and many rows are evaluated in the same order of operations and
@@ -7,133 +7,21 @@ without BLAS, so that they agree bit for bit.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from schemas import newcomer, scoring
-from schemas.features import FEATURES, POPULATIONS, TRANSFORMS, UNKNOWN, Countable, Facts, FeatureSpec, is_share
-from schemas.newcomer import Likely, Newcomers
-from schemas.reference import Distribution
-from schemas.signing import BadSignature, Keyring, Signer
+from schemas.artifact import PROSPECT, Artifact
+from schemas.features import FEATURES, POPULATIONS, TRANSFORMS, UNKNOWN, Countable, Facts, is_share
+from schemas.newcomer import Likely
 
-FORMAT: Final = 2
-"""The newest format that this version reads. 2: `holds` may be "returns"; features by days, places and shares."""
-MAX_BYTES: Final = 16_000_000
-"""The largest artifact we read."""
-PROSPECT: Final = "prospect"
-"""The reserved segment of those who are not segmented: customers without orders, or who tell nothing of what a model looks at."""
-GUESS_OFF: Final = 1e-9
-"""How far the guess at a golden row may be from the trainer's."""
 RETURN: Final = 5
 """Events after a change of segment during which the way back may be held."""
-
-
-class RejectedModel(ValueError):
-    """An artifact that must not be used: keep the model there is."""
-
-
-class NumberTerm(msgspec.Struct, frozen=True):
-    """A numeric column folded into the projection: z += weights * transform(value)."""
-
-    feature: str
-    transform: str
-    default: float
-    """Stands in for an unknown value, in transformed units."""
-    weights: tuple[float, ...]
-
-
-class CategoryTerm(msgspec.Struct, frozen=True):
-    """A categorical column folded into the projection: z += table[value], or `unseen` for values not in the table."""
-
-    feature: str
-    table: dict[str, tuple[float, ...]]
-    unseen: tuple[float, ...]
-
-
-class Segment(msgspec.Struct, frozen=True):
-    """A segment: its stable id, its name, and what describes it."""
-
-    id: str
-    name: str
-    size: int
-    share: float
-    medians: dict[str, float] = {}
-    """Median of each numeric feature, raw units."""
-    top: dict[str, tuple[tuple[str, float], ...]] = {}
-    """The most frequent values of each profile column with their share of the segment."""
-    traits: dict[str, float] = {}
-    """Mean of each numeric column against all customers', in standard deviations of the transformed values."""
-    named_for: dict[str, float] = {}
-    """The traits that it had its name for when this was given."""
-    split_of: tuple[str, ...] = ()
-    """Segments of the model trained before that have come apart, a considerable part of each into this one."""
-    merged_from: tuple[str, ...] = ()
-    """Segments of the model trained before that have come together in this one."""
-
-
-class Golden(msgspec.Struct, frozen=True):
-    """A customer of the training data and what the trainer computed for her."""
-
-    facts: Facts
-    z: tuple[float, ...]
-    nearest: int
-    guess: tuple[float, ...] = ()
-    """What was guessed of her by her traits alone: a probability per segment; empty where newcomers are not guessed at."""
-
-
-class Reference(msgspec.Struct, frozen=True):
-    """How a quantity was distributed over the training events."""
-
-    n: int
-    mean: float
-    std: float
-
-
-class Artifact(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a model is, as published. Arrays: d = dimensions of z, k = number of segments."""
-
-    format: int = FORMAT
-    min_reader: int = 1
-    """The oldest format whose readers decide as this version does; see `declared`."""
-    recipe: str
-    spec: FeatureSpec
-    spec_hash: str
-    trained_at: str
-    data_until: str
-    rows: int
-    bias: tuple[float, ...]
-    numbers: tuple[NumberTerm, ...]
-    categories: tuple[CategoryTerm, ...]
-    centroids: tuple[tuple[float, ...], ...]
-    hysteresis: float = 0.0
-    """A customer who is not further than this beyond a boundary may be held on her side of it, model units; 0: nobody is."""
-    holds: Literal["every", "returns"] = "every"
-    """Which ways over a boundary are held: every one, or only the way back to the segment that she has just left (within RETURN events)."""
-    segments: tuple[Segment, ...]
-    explained_variance: tuple[float, ...]
-    golden: tuple[Golden, ...]
-    reference: dict[str, Reference] = {}
-    distributions: dict[str, Distribution] = {}
-    """Of the features and of the segments over the training events; empty in artifacts made before there were any."""
-    libraries: dict[str, str] = {}
-    parent: str | None = None
-    """The model whose segment ids this one has carried on."""
-    retired: tuple[str, ...] = ()
-    """Segment ids used by earlier models, never to be used again."""
-    newcomers: Newcomers | None = None
-    """The guess at customers who have only signed up; None in artifacts made before there was one."""
-
-
-class _Header(msgspec.Struct):
-    """What is read before all else, whatever later formats make of the rest."""
-
-    min_reader: int = 1
 
 
 class Assignment(NamedTuple):
@@ -330,157 +218,3 @@ class Model:
 
 def _squared(a: Sequence[float], b: Sequence[float]) -> float:
     return sum((x - y) * (x - y) for x, y in zip(a, b, strict=True))
-
-
-def least_reader(artifact: Artifact) -> int:
-    """The oldest format whose readers decide as this version does: those of format 1 hold every way over a boundary, and a feature
-    has a format in which it came."""
-    held = 2 if artifact.hysteresis > 0.0 and artifact.holds != "every" else 1
-    return max(held, artifact.spec.since())
-
-
-def declared(artifact: Artifact) -> Artifact:
-    """The artifact with the `min_reader` that what it uses asks for."""
-    return msgspec.structs.replace(artifact, min_reader=least_reader(artifact))
-
-
-def to_bytes(artifact: Artifact, signer: Signer) -> bytes:
-    """The signed artifact.
-
-    Raises RejectedModel where it is not one that `from_bytes` would accept, or where older readers would take it for another.
-    """
-    check(artifact)
-    if artifact.min_reader < (least := least_reader(artifact)):
-        raise RejectedModel(
-            f"readers of format {artifact.min_reader} would decide otherwise by this artifact; its min_reader must be {least}"
-        )
-    return signer.seal(msgspec.json.encode(artifact))
-
-
-def from_bytes(data: bytes, keys: Keyring) -> Model:
-    """The model of a signed artifact.
-
-    Length, then signature, then whether this version is new enough, then schema, shapes, finiteness, feature definitions and golden
-    rows: raises RejectedModel at the first rule that does not hold.
-    """
-    if len(data) > MAX_BYTES:
-        raise RejectedModel(f"the artifact has {len(data)} bytes; the most accepted are {MAX_BYTES}")
-    try:
-        body = keys.open(data)
-    except BadSignature as error:
-        raise RejectedModel(str(error)) from error
-    try:
-        _check_reader(msgspec.json.decode(body, type=_Header).min_reader)
-        artifact = msgspec.json.decode(body, type=Artifact)
-    except RejectedModel:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise RejectedModel(f"the artifact does not follow the schema: {error}") from error
-    check(artifact)
-    return Model(artifact, _model_id(body))
-
-
-def model_id(artifact: Artifact) -> str:
-    """The id of an artifact: a hash of its content, so that equal ids mean equal models."""
-    return _model_id(msgspec.json.encode(artifact))
-
-
-def _model_id(body: bytes) -> str:
-    return "m-" + hashlib.sha256(body).hexdigest()[:12]
-
-
-def check(artifact: Artifact) -> None:
-    """Raise RejectedModel unless every rule of a usable model holds."""
-    _check_reader(artifact.min_reader)
-    _check_features(artifact)
-    _check_shapes(artifact)
-    _check_finite(artifact)
-    model = Model(artifact, "")
-    for i, row in enumerate(artifact.golden):
-        z = model.project(row.facts)
-        if tuple(z) != row.z or model.score(row.facts).nearest != row.nearest:
-            raise RejectedModel(
-                f"golden row {i} gives segment {model.score(row.facts).nearest} at {z}; the trainer had {row.nearest} at {list(row.z)}"
-            )
-        _check_guess(artifact, i, row)
-
-
-def _check_reader(least: int) -> None:
-    if least > FORMAT:
-        raise RejectedModel(
-            f"the artifact needs a reader of format {least}; this version reads up to format {FORMAT}: update it, or publish a model "
-            "that it can read"
-        )
-
-
-def _check_guess(artifact: Artifact, i: int, row: Golden) -> None:
-    if artifact.newcomers is None or not artifact.newcomers.speaks or not row.guess:
-        return
-    guess = newcomer.probabilities(artifact.newcomers, row.facts)
-    # Not bit by bit: the exponential function may be another one on the trainer's machine.
-    if len(guess) != len(row.guess) or any(abs(a - b) > GUESS_OFF for a, b in zip(guess, row.guess, strict=True)):
-        raise RejectedModel(f"golden row {i} gives the guess {guess}; the trainer had {list(row.guess)}")
-
-
-def _check_features(artifact: Artifact) -> None:
-    names = (
-        [t.feature for t in artifact.numbers] + [t.feature for t in artifact.categories] + list(artifact.spec.profile)
-    )
-    missing = sorted({name for name in names + [c.feature for c in artifact.spec.columns] if name not in FEATURES})
-    if missing:
-        raise RejectedModel(f"the model uses features unknown to this version: {', '.join(missing)}")
-    wanted = [(c.feature, c.transform) for c in artifact.spec.numbers()]
-    if [(t.feature, t.transform) for t in artifact.numbers] != wanted or [t.feature for t in artifact.categories] != [
-        c.feature for c in artifact.spec.categories()
-    ]:
-        raise RejectedModel("the model's terms are not the columns of its feature spec")
-    wrong = [t.feature for t in artifact.numbers if FEATURES[t.feature].kind != "number"]
-    wrong += [t.feature for t in artifact.categories if FEATURES[t.feature].kind != "category"]
-    if wrong:
-        raise RejectedModel(f"the model takes features for what they are not (number or category): {', '.join(wrong)}")
-    if artifact.spec.hash() != artifact.spec_hash:
-        raise RejectedModel(
-            f"the model was trained on feature definitions {artifact.spec_hash}; this version computes {artifact.spec.hash()} for spec {artifact.spec.name!r}"
-        )
-
-
-def _check_shapes(artifact: Artifact) -> None:
-    d, k = len(artifact.bias), len(artifact.centroids)
-    if not 1 <= d <= 1000 or not 1 <= k <= 1000:
-        raise RejectedModel(f"the model has {d} dimensions and {k} centroids; expected 1 to 1000 of each")
-    rows = [*artifact.centroids, *(t.weights for t in artifact.numbers), *(t.unseen for t in artifact.categories)]
-    rows += [row for t in artifact.categories for row in t.table.values()]
-    rows += [g.z for g in artifact.golden]
-    if any(len(row) != d for row in rows):
-        raise RejectedModel(f"the model mixes vectors of other lengths with its {d} dimensions")
-    ids = [s.id for s in artifact.segments]
-    if len(ids) != k or len(set(ids)) != k or PROSPECT in ids:
-        raise RejectedModel(
-            f"the model has {k} centroids but segment ids {ids}; expected {k} different ones, none of them {PROSPECT!r}"
-        )
-    if len(set(artifact.centroids)) != k:
-        raise RejectedModel("two centroids of the model are the same point")
-    if artifact.newcomers is not None and (wrong := newcomer.problem(artifact.newcomers, ids)):
-        raise RejectedModel(f"the model cannot guess at newcomers: {wrong}")
-    if not artifact.golden:
-        raise RejectedModel("the model has no golden rows, so that its scoring cannot be checked")
-
-
-def _check_finite(artifact: Artifact) -> None:
-    values = [*artifact.bias, artifact.hysteresis, *artifact.explained_variance]
-    for number_term in artifact.numbers:
-        values += [number_term.default, *number_term.weights]
-    for term in artifact.categories:
-        values += term.unseen
-        for row in term.table.values():
-            values += row
-    for centroid in artifact.centroids:
-        values += centroid
-    for reference in artifact.reference.values():
-        values += [reference.mean, reference.std]
-    for known in artifact.distributions.values():
-        values += [known.n, known.nulls, *known.edges, *known.shares]
-    for segment in artifact.segments:
-        values += [segment.share, *segment.medians.values(), *segment.traits.values(), *segment.named_for.values()]
-    if not all(map(math.isfinite, values)):
-        raise RejectedModel("the model holds values that are not finite numbers")

@@ -219,7 +219,7 @@ def chance(known: Distribution, seen: Counts) -> float:
 
 
 class Term(Protocol):
-    """A numeric column of a model, as `schemas.model.NumberTerm`."""
+    """A numeric column of a model, as `schemas.artifact.NumberTerm`."""
 
     @property
     def feature(self) -> str: ...
@@ -228,7 +228,7 @@ class Term(Protocol):
 
 
 class Moments(Protocol):
-    """Mean and standard deviation, as `schemas.model.Reference`."""
+    """Mean and standard deviation, as `schemas.artifact.Reference`."""
 
     @property
     def mean(self) -> float: ...

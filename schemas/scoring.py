@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.features import FEATURES, TRANSFORMS, UNKNOWN, Countable
 
 if TYPE_CHECKING:
-    from schemas.model import CategoryTerm, NumberTerm
+    from schemas.artifact import CategoryTerm, NumberTerm
 
 Projection = Callable[[Countable], tuple[float, ...]]
 Distances = Callable[[Countable], tuple[float, ...]]

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 import redis
 
-from schemas.model import Model, RejectedModel, from_bytes
+from schemas.artifact import RejectedModel
+from schemas.model import Model
 from schemas.registry import Candidate, Registry
+from schemas.sealed import from_bytes
 from schemas.signing import Keyring
 
 _log: Final = logging.getLogger(__name__)

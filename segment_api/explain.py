@@ -9,9 +9,10 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
+from schemas.artifact import PROSPECT
 from schemas.features import FEATURES, POPULATIONS, Facts
 from schemas.membership import Membership
-from schemas.model import PROSPECT, Model
+from schemas.model import Model
 from schemas.money import to_major
 from segment_api import counterfactual as what_would
 from segment_api import evidence as reasons

@@ -16,8 +16,9 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from schemas.artifact import PROSPECT
 from schemas.features import FEATURES
-from schemas.model import PROSPECT, Model
+from schemas.model import Model
 from segment_api.forest import Forest, Places
 
 By = Literal["euclidean", "cosine"]

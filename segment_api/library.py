@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from schemas.model import Model, RejectedModel, from_bytes
+from schemas.artifact import RejectedModel
+from schemas.model import Model
 from schemas.registry import LogEntry, Registry
+from schemas.sealed import from_bytes
 from schemas.signing import Keyring
 
 

@@ -12,8 +12,9 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas import connections, topics
+from schemas.artifact import PROSPECT, RejectedModel
 from schemas.changes import ModelEvent, encode, headers
-from schemas.model import PROSPECT, Model, RejectedModel
+from schemas.model import Model
 from schemas.registry import RegistryConflict
 from schemas.times import rfc3339
 from segment_api.conditional import IfNoneMatch, holds, unchanged

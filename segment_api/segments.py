@@ -11,9 +11,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.artifact import PROSPECT
 from schemas.changes import Cause
 from schemas.events import MAX_ID
-from schemas.model import PROSPECT, Model
+from schemas.model import Model
 from schemas.times import rfc3339
 from segment_api import descriptions, trends
 from segment_api.changes import Causes

@@ -8,9 +8,10 @@ from typing import Any
 
 import redis.asyncio
 
+from schemas.artifact import PROSPECT
 from schemas.drift import Standing, decode_standing, standing_key
 from schemas.membership import Membership, from_fields, sizes_key, user_key
-from schemas.model import PROSPECT, Model
+from schemas.model import Model
 from schemas.settings import Settings
 from schemas.watch import ModelWatch
 from segment_api import descriptions

@@ -142,7 +142,7 @@ def _history(settings: Settings, source: str, url: str, params: dict[str, str]) 
     from batch_trainer.warehouse import open_warehouse
     from schemas.customer import Customer
     from schemas.events import decode
-    from schemas.model import from_bytes
+    from schemas.sealed import from_bytes
     from segstream import context
     from stream_app.drift.blocks import Collector, looked
     from stream_app.segmenter import Position, step

@@ -106,7 +106,7 @@ def _newcomers(guess: Newcomers) -> dict[str, Any]:
 
 
 def _load(settings: Settings, model_id: str) -> Any:
-    from schemas.model import from_bytes
+    from schemas.sealed import from_bytes
 
     data = context.registry(settings).load(model_id) if model_id else None
     if data is None:
@@ -209,8 +209,8 @@ def rename(
     """Give a segment of the active model another name; the next training carries it on."""
     with outcome(json) as result:
         from batch_trainer.names import renamed
-        from schemas.model import model_id as identify
-        from schemas.model import to_bytes
+        from schemas.artifact import model_id as identify
+        from schemas.sealed import to_bytes
 
         settings = Settings()
         registry = context.registry(settings)

@@ -19,7 +19,9 @@ from batch_trainer.trainer import Training
 from batch_trainer.trainer import train as fit
 from batch_trainer.warehouse import explain as explained
 from batch_trainer.warehouse import open_warehouse
-from schemas.model import Model, RejectedModel, from_bytes, to_bytes
+from schemas.artifact import RejectedModel
+from schemas.model import Model
+from schemas.sealed import from_bytes, to_bytes
 from schemas.settings import Settings
 from schemas.times import parse_rfc3339
 from segstream import context

@@ -10,9 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from schemas import topics
+from schemas.artifact import PROSPECT
 from schemas.customer import Customer, from_bytes
 from schemas.features import Facts, facts
-from schemas.model import PROSPECT, Model
+from schemas.model import Model
 from schemas.settings import Settings
 from schemas.times import DAY, rfc3339
 from segstream import context
@@ -62,7 +63,7 @@ def verify(
     Raises No where they have not within `wait` seconds, or where there is no active model.
     """
     from batch_trainer.warehouse import open_warehouse
-    from schemas.model import from_bytes as model_from_bytes
+    from schemas.sealed import from_bytes as model_from_bytes
 
     registry = context.registry(settings)
     active = registry.active()

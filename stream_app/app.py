@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import os
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ from schemas.times import rfc3339
 from schemas.vitals import Vitals
 from schemas.watch import ModelWatch
 from stream_app import assembly, pulse, recovery
+from stream_app.address import Address
 from stream_app.ageing import Ageing
 from stream_app.customers import AT_HAND, Customers
 from stream_app.drift.agent import DriftAgent
@@ -79,6 +79,7 @@ class Worker:
         self._started = time.monotonic()
         self.clock = clock
         self.metrics = Metrics()
+        self.address = Address(settings.home)
         self.model: Model | None = None
         self._expected: dict[TP, tuple[int, int]] = {}
         self._progress: dict[TP, Progress] = {}
@@ -355,7 +356,7 @@ class Worker:
     def die(self, error: BaseException | None) -> None:
         """End the process before anything is acknowledged that was not done; a supervisor starts it again."""
         _log.critical("worker ends", error=repr(error), exc_info=error)
-        self.remove_address()
+        self.address.remove()
         os._exit(70)
 
     def _lost(self, error: LeaseLost) -> None:
@@ -410,16 +411,6 @@ class Worker:
         self.metrics.customers.set(sum(map(len, self._customers.values())))
         self.metrics.expired.set(self.app.consumer.expired)  # type: ignore[attr-defined]
         return condition, verdict
-
-    def write_address(self, port: int) -> None:
-        """Leave our port and pid where local tools find them."""
-        path = self.settings.home / f"worker-{os.getpid()}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"pid": os.getpid(), "port": port}))
-
-    def remove_address(self) -> None:
-        """Take the address away again."""
-        (self.settings.home / f"worker-{os.getpid()}.json").unlink(missing_ok=True)
 
 
 def _records(blocks: Sequence[Block | Baseline]) -> tuple[tuple[str, int, Record], ...]:

@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from schemas import connections, granted, topics
-from schemas.model import from_bytes
 from schemas.registry import Registry
+from schemas.sealed import from_bytes
 from schemas.settings import Settings
 from schemas.signing import Keyring
 
@@ -58,7 +58,7 @@ def redis_answers(settings: Settings) -> str:
 
 
 def active_model(settings: Settings, keys: Keyring) -> str:
-    """What is seen of the active model. Raises NoModel, schemas.model.RejectedModel or redis.RedisError."""
+    """What is seen of the active model. Raises NoModel, schemas.artifact.RejectedModel or redis.RedisError."""
     client = connections.redis_client(settings, timeout=LOOK)
     registry = Registry(client, settings.prefix)
     active = registry.active()

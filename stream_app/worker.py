@@ -55,12 +55,12 @@ class Endpoint(Service):
         site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
         port = self._runner.addresses[0][1]
-        self._worker.write_address(port)
+        self._worker.address.write(port)
         _log.info("health endpoint", host=self._host, port=port)
 
     async def on_stop(self) -> None:
         """Stop listening."""
-        self._worker.remove_address()
+        self._worker.address.remove()
         await self._runner.cleanup()
 
     async def _health(self, _: web.Request) -> web.Response:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from batch_trainer.gates import Gate
 from batch_trainer.loop.state import Policy, Run
-from schemas.model import Model, Reference
+from schemas.artifact import Reference
+from schemas.model import Model
 from schemas.shadow import Comparison
 from schemas.vitals import Vitals, rates
 

@@ -19,9 +19,11 @@ from batch_trainer.loop.decide import BY, NOBODY, Action, Activate, Record, Rest
 from batch_trainer.loop.ledger import Ledger
 from batch_trainer.loop.state import SECOND, Policy, Run, State
 from schemas import vitals
+from schemas.artifact import RejectedModel
 from schemas.changes import ModelEvent
-from schemas.model import Model, RejectedModel, from_bytes
+from schemas.model import Model
 from schemas.registry import Fenced, Registry, RegistryConflict
+from schemas.sealed import from_bytes
 from schemas.signing import Keyring
 
 TELL_AGAIN: Final = 10 * SECOND

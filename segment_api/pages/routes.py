@@ -12,8 +12,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from schemas.artifact import PROSPECT
 from schemas.events import MAX_ID
-from schemas.model import PROSPECT
 from segment_api import models as versions
 from segment_api import segments, similar
 from segment_api.access import SESSION, Tokens

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
+from schemas.artifact import PROSPECT
 from schemas.changes import SegmentChanged
 from schemas.features import FEATURES
-from schemas.model import PROSPECT
 from schemas.times import from_micros, parse_rfc3339
 from segment_api.evidence import quantity
 

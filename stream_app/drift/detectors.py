@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from schemas.artifact import Reference
 from schemas.drift import DISTANCE, RECONSTRUCTION, Baseline, Tally
-from schemas.model import Reference
 from schemas.reference import MIX, Counts, Distribution, Z, chance, psi
 
 Direction = Literal["up", "down", "changed"]

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.artifact import Reference
 from schemas.changes import DriftAlert, Evidence
 from schemas.drift import Baseline, Tally
 from schemas.features import FEATURES
-from schemas.model import Reference
 from schemas.reference import MIX, parts
 from schemas.times import rfc3339
 from stream_app.drift.detectors import Finding

@@ -13,9 +13,10 @@ from batch_trainer.flapping import FALL, STALE
 from batch_trainer.recipes import RECIPES
 from batch_trainer.trainer import train
 from batch_trainer.warehouse import open_warehouse
+from schemas.artifact import PROSPECT
 from schemas.customer import Customer
 from schemas.events import decode
-from schemas.model import PROSPECT, RETURN, Model
+from schemas.model import RETURN, Model
 from stream_app.segmenter import Position, step
 from tests.batch_trainer.shops import NOW, THELOOK, UCI, nasties, regulars
 from tests.schemas.models import model

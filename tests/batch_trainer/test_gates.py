@@ -9,8 +9,9 @@ from batch_trainer.choose import Candidate, fixed
 from batch_trainer.gates import MOVED, Gate, failing, gates
 from batch_trainer.migration import Migration, golden, migration, tallied
 from batch_trainer.recipes import RECIPES
+from schemas.artifact import PROSPECT, Artifact, model_id
 from schemas.features import BEHAVIOUR, Facts, available
-from schemas.model import PROSPECT, Artifact, Model, model_id
+from schemas.model import Model
 from tests.schemas.models import artifact, model
 
 RECIPE = RECIPES["behaviour"]

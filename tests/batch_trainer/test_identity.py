@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from batch_trainer.identity import FLOWS, INHERITS, Identity, match
 from batch_trainer.names import moved, name_segments, renamed
-from schemas.model import PROSPECT, from_bytes, to_bytes
+from schemas.artifact import PROSPECT
+from schemas.sealed import from_bytes, to_bytes
 from schemas.signing import Keyring
 from tests.schemas.models import SIGNER, artifact, model
 

@@ -273,7 +273,8 @@ def test_the_same_step_has_the_same_id_however_often_it_is_decided() -> None:
 
 def test_a_model_is_measured_by_what_it_has_learnt_itself() -> None:
     """Another scale of distances is no worse a model: only what is far from its own reference is."""
-    from schemas.model import Model, Reference
+    from schemas.artifact import Reference
+    from schemas.model import Model
 
     def learnt(mean: float, std: float) -> Model:
         made = msgspec.structs.replace(ACTIVE.artifact, reference={"log_distance": Reference(100, mean, std)})

@@ -17,8 +17,9 @@ from batch_trainer.report import summary
 from batch_trainer.trainer import Training, train
 from batch_trainer.warehouse import open_warehouse
 from schemas.features import Facts
-from schemas.model import Model, from_bytes, to_bytes
+from schemas.model import Model
 from schemas.newcomer import Evidence, probabilities
+from schemas.sealed import from_bytes, to_bytes
 from schemas.signing import Keyring
 from tests.batch_trainer.shops import Shop, regulars
 from tests.schemas.models import SIGNER

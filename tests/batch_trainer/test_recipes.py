@@ -14,9 +14,11 @@ from batch_trainer.recipes import RECIPES
 from batch_trainer.report import write_report
 from batch_trainer.trainer import Training, train
 from batch_trainer.warehouse import open_warehouse
+from schemas.artifact import PROSPECT
 from schemas.features import facts
-from schemas.model import PROSPECT, Model, from_bytes, to_bytes
+from schemas.model import Model
 from schemas.profile import Profile
+from schemas.sealed import from_bytes, to_bytes
 from schemas.signing import Keyring
 from tests.batch_trainer.shops import NOW, TYPES, Shop
 from tests.schemas.models import SIGNER

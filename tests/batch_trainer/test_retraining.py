@@ -15,7 +15,7 @@ from batch_trainer.trainer import train
 from batch_trainer.warehouse import open_warehouse
 from bench.model import ALIKE, KEPT, NOW, SNAPSHOTS, UCI, invent, recovered, retrained
 from sandbox.personas import PERSONAS
-from schemas.model import to_bytes
+from schemas.sealed import to_bytes
 from tests.batch_trainer.shops import regulars
 from tests.schemas.models import SIGNER
 

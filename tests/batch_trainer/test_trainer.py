@@ -20,7 +20,7 @@ from batch_trainer.trainer import train
 from batch_trainer.warehouse import EmptyWarehouse, WarehouseError, WarehouseUnreachable, open_warehouse
 from sandbox import warehouse as shop_warehouse
 from sandbox.shop import Shop
-from schemas.model import from_bytes, to_bytes
+from schemas.sealed import from_bytes, to_bytes
 from schemas.signing import Keyring
 from tests.schemas.models import SIGNER
 

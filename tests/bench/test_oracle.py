@@ -12,9 +12,11 @@ from bench.calibration import CUSTOMERS, moved, share_of_changes
 from bench.calibration import fitted as fit
 from bench.generator import Log, Message, Shop, new_customer
 from bench.oracle import Expected, Oracle, judge, wrong_states
+from schemas.artifact import Artifact, model_id
 from schemas.events import OrderCompleted, OrderRefunded, decode
 from schemas.features import Facts
-from schemas.model import Artifact, Model, check, model_id
+from schemas.model import Model
+from schemas.sealed import check
 from stream_app.work import fold
 
 PARTITIONS = 4

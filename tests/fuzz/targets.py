@@ -12,9 +12,10 @@ from typing import Final
 
 from batch_trainer.source import SHIPPED, WarehouseError, read_source
 from schemas import customer
+from schemas.artifact import RejectedModel
 from schemas.customer import Customer, UnreadableState
 from schemas.events import InvalidEvent, UserDeleted, decode
-from schemas.model import RejectedModel, from_bytes, to_bytes
+from schemas.sealed import from_bytes, to_bytes
 from schemas.signing import Keyring, Signer
 from stream_app.segmenter import Position, step
 from tests.schemas.models import GOLDEN, artifact, model, newcomers

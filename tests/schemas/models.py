@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from schemas.artifact import Artifact, CategoryTerm, Golden, NumberTerm, Segment, declared, model_id
 from schemas.features import (
     ARTICLE,
     BEHAVIOUR,
@@ -16,8 +17,9 @@ from schemas.features import (
     Facts,
     FeatureSpec,
 )
-from schemas.model import Artifact, CategoryTerm, Golden, Model, NumberTerm, Segment, declared, model_id, to_bytes
+from schemas.model import Model
 from schemas.newcomer import Newcomers, TraitTerm, probabilities
+from schemas.sealed import to_bytes
 from schemas.signing import Signer
 
 SIGNER = Signer.generate()

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.artifact import PROSPECT, RejectedModel
 from schemas.features import Facts, FeatureSpec
-from schemas.model import PROSPECT, RejectedModel, from_bytes, to_bytes
+from schemas.sealed import from_bytes, to_bytes
 from schemas.signing import Keyring, Signer
 from tests.schemas.models import SIGNER, SPECS, artifact, model
 
@@ -90,7 +91,7 @@ def test_a_model_by_which_readers_of_before_would_decide_otherwise_says_so(
 def test_a_reader_that_is_too_old_refuses_the_artifact_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     held, returns = (to_bytes(artifact(hysteresis=0.4, holds=holds), SIGNER) for holds in ("every", "returns"))
     assert from_bytes(returns, KEYS).artifact.min_reader == 2
-    monkeypatch.setattr("schemas.model.FORMAT", 1)
+    monkeypatch.setattr("schemas.sealed.FORMAT", 1)
     assert from_bytes(held, KEYS).artifact.min_reader == 1, "it is read alike"
     with pytest.raises(RejectedModel, match="needs a reader of format 2; this version reads up to format 1: update it"):
         from_bytes(returns, KEYS)

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from schemas.artifact import PROSPECT, RejectedModel
 from schemas.events import decode
 from schemas.features import Facts, facts
 from schemas.membership import from_fields, to_fields
-from schemas.model import PROSPECT, Model, RejectedModel, from_bytes, to_bytes
+from schemas.model import Model
 from schemas.newcomer import probabilities, trait
 from schemas.profile import Profile, update
+from schemas.sealed import from_bytes, to_bytes
 from schemas.signing import Keyring
 from tests.schemas.models import SIGNER, artifact, model, newcomers
 from tests.schemas.test_model import known

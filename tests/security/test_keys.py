@@ -11,8 +11,9 @@ import redis
 from typer.testing import CliRunner
 
 from sandbox.redis import Redis
-from schemas.model import RejectedModel, from_bytes, model_id, to_bytes
+from schemas.artifact import RejectedModel, model_id
 from schemas.registry import Registry
+from schemas.sealed import from_bytes, to_bytes
 from schemas.settings import Settings
 from schemas.signing import Keyring, Signer, key_id
 from segstream import context

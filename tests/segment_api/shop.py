@@ -12,8 +12,9 @@ from batch_trainer.warehouse import open_warehouse
 from sandbox import warehouse
 from sandbox.events import message
 from sandbox.shop import Shop
+from schemas.artifact import model_id
 from schemas.events import Event, InvalidEvent, decode
-from schemas.model import Model, model_id
+from schemas.model import Model
 from schemas.profile import Profile, update
 
 NOW = 1_790_000_000_000_000

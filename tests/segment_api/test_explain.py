@@ -11,10 +11,11 @@ import msgspec
 import pytest
 from fastapi.testclient import TestClient
 
+from schemas.artifact import PROSPECT
 from schemas.customer import Customer, from_bytes, to_bytes
 from schemas.events import Event, OrderCompleted, OrderRefunded
 from schemas.features import SPECS, Facts, facts, raw
-from schemas.model import PROSPECT, Model
+from schemas.model import Model
 from schemas.profile import Profile, update
 from schemas.settings import Settings
 from segment_api.counterfactual import MOST_ORDERS, recovered

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from schemas.model import PROSPECT
+from schemas.artifact import PROSPECT
 from schemas.settings import Settings
 from segment_api.index import Row
 from segment_api.spending import Spending

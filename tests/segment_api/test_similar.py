@@ -21,9 +21,10 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from sandbox.redis import Redis
+from schemas.artifact import PROSPECT
 from schemas.features import ARTICLE, BEHAVIOUR, Facts, FeatureSpec, facts, raw
 from schemas.membership import FIELDS, sizes_key, to_values, touched_key, user_key
-from schemas.model import PROSPECT, Model
+from schemas.model import Model
 from schemas.registry import Registry
 from schemas.settings import Settings
 from segment_api.forest import Forest

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from batch_trainer.published import COLUMNS
+from schemas.artifact import Artifact, CategoryTerm, NumberTerm, Segment, model_id
 from schemas.features import UNKNOWN, Column, FeatureSpec
-from schemas.model import Artifact, CategoryTerm, Model, NumberTerm, Segment, model_id
+from schemas.model import Model
 from segment_api.whatif import WhatIf, answer
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "data" / "reference"

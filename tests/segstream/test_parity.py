@@ -13,7 +13,7 @@ import pytest
 
 from sandbox import warehouse
 from sandbox.shop import Shop
-from schemas.model import PROSPECT
+from schemas.artifact import PROSPECT
 from segstream import kafka
 from tests.installation import Installation
 from tests.schemas.models import SIGNER

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from schemas.artifact import Reference
 from schemas.drift import DISTANCE, HOUR, SCALE, Baseline, Block, Hits, Hour, Sums, Tally
-from schemas.model import Reference
 from schemas.reference import MIX, Distribution, counts, distribution
 
 BLOCK = 50

@@ -6,9 +6,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.artifact import PROSPECT
 from schemas.customer import Customer, to_bytes
 from schemas.features import RFM, facts, raw
-from schemas.model import PROSPECT
 from schemas.recency import STEPS
 from schemas.times import DAY, rfc3339
 from stream_app.customers import Customers

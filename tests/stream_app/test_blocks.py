@@ -11,8 +11,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.artifact import model_id
 from schemas.drift import Baseline, Block, Tally
-from schemas.model import Model, model_id
+from schemas.model import Model
 from schemas.reference import MIX, distributions
 from stream_app.customers import Customers
 from stream_app.drift.blocks import OLD, YOUNG, Collector

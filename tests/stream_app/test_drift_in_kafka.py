@@ -9,13 +9,15 @@ import msgspec
 import numpy as np
 
 from schemas import topics
+from schemas.artifact import Reference, model_id
 from schemas.changes import DriftAlert, decode_alert
 from schemas.customer import Customer
 from schemas.drift import DISTANCE
 from schemas.events import decode
 from schemas.features import raw
-from schemas.model import Model, Reference, model_id, to_bytes
+from schemas.model import Model
 from schemas.reference import distributions
+from schemas.sealed import to_bytes
 from segstream import kafka
 from stream_app.segmenter import Position, step
 from tests.installation import Installation, order

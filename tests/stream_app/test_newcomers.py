@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from schemas import topics
+from schemas.artifact import PROSPECT
 from schemas.changes import encode
 from schemas.customer import Customer
 from schemas.events import decode
 from schemas.features import Facts
-from schemas.model import PROSPECT, Likely
+from schemas.model import Likely
 from stream_app.projection import membership
 from stream_app.segmenter import Position, rescore, step
 from tests.installation import Installation, order

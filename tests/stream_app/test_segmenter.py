@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.artifact import PROSPECT
 from schemas.customer import Customer
 from schemas.events import decode
 from schemas.features import facts
-from schemas.model import PROSPECT, RETURN, Model
+from schemas.model import RETURN, Model
 from stream_app.segmenter import Position, rescore, step
 from tests.schemas.models import model
 from tests.schemas.shops import messages

@@ -155,7 +155,7 @@ def test_a_published_model_is_used_by_every_worker_within_six_seconds(shop: Inst
 
 @pytest.mark.parametrize("bad", ["unsigned", "truncated", "missing"])
 def test_an_artifact_that_cannot_be_trusted_leaves_the_old_model_in_place(shop: Installation, bad: str) -> None:
-    from schemas.model import to_bytes
+    from schemas.sealed import to_bytes
     from tests.schemas.models import SIGNER, artifact
 
     one = shop.prepare()
