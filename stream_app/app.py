@@ -333,21 +333,10 @@ class Worker:
         letters: Counter[str] = Counter()
         for piece in group.pieces:
             work = piece.work
-            if work.events:
-                self.metrics.events.inc(work.events)
-                self.metrics.repeated.inc(work.repeated)
-                self.metrics.ignored.inc(work.ignored)
-                self.metrics.latency.observe(max(0, now_ms - work.produced_at) / 1000)
+            self.metrics.stored(work, now_ms)
             self.reporter.tally.add(work)
-            for change in work.changes:
-                self.metrics.changes.labels(change.cause).inc()
-                if change.cause == "model":
-                    self.metrics.migrated(change.from_segment, change.to_segment)
-            for letter in work.dead_letters:
-                self.metrics.dead_letters.labels(letter.error).inc()
             letters.update(letter.error for letter in work.dead_letters)
         if erased := sum(piece.work.erased for piece in group.pieces):
-            self.metrics.erased.inc(erased)
             _log.info("customers erased", customers=erased)
         if letters:  # the reasons may quote what a customer sent: they are with the letters, not in the log
             first = next(letter for piece in group.pieces for letter in piece.work.dead_letters)

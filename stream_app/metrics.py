@@ -7,6 +7,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from stream_app.work import Work
+
 _LATENCY: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600)
 PAIRS: Final = 400
 """Pairs of segments whose migrations are counted one by one: twenty segments, each to each."""
@@ -93,9 +95,24 @@ class Metrics:
         for level in ("warning", "drift"):
             self.drift_open.labels(level).set(levels.count(level))
 
-    def migrated(self, before: str | None, after: str) -> None:
+    def stored(self, work: Work, now: int) -> None:
+        """Count a piece of work that is stored; `now` in milliseconds since 1970."""
+        if work.events:
+            self.events.inc(work.events)
+            self.repeated.inc(work.repeated)
+            self.ignored.inc(work.ignored)
+            self.latency.observe(max(0, now - work.produced_at) / 1000)
+        for change in work.changes:
+            self.changes.labels(change.cause).inc()
+            if change.cause == "model":
+                self.migrated(change.from_segment, change.to_segment)
+        for letter in work.dead_letters:
+            self.dead_letters.labels(letter.error).inc()
+        self.erased.inc(work.erased)
+
+    def migrated(self, before: str | None, after: str | None) -> None:
         """Count a customer whom a new model moved; the pairs beyond PAIRS together, so that years of models cannot swell the metrics."""
-        pair = (before or "", after)
+        pair = (before or "", after or "")
         if pair not in self._pairs:
             if len(self._pairs) >= PAIRS:
                 pair = OTHERS
