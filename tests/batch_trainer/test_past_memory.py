@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_trainer import fit, moments, population
+from batch_trainer import fit, moments, population, vocabulary
 from batch_trainer.recipes import RECIPES, Recipe
 from batch_trainer.trainer import train
 from batch_trainer.warehouse import Warehouse, open_warehouse
@@ -126,7 +126,8 @@ def test_every_warehouse_gives_the_same_sample_and_moments(kind: str, servers: S
 
 def _learnt(warehouse: Warehouse) -> list[tuple[object, ...]]:
     learnt: list[tuple[object, ...]] = []
-    for recipe in RECIPES.values():
+    for named in RECIPES.values():
+        recipe = vocabulary.settled(warehouse, named)
         people = population.look(warehouse, recipe, 4)
         known = moments.measure(warehouse.engine, people.facts, people.spec, recipe.rare)
         learnt.append((people.user_ids, people.rows, known.frequent, known.covariance))
