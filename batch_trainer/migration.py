@@ -73,4 +73,5 @@ def shifts(before: Model, after: Model) -> dict[str, float]:
 
 def golden(*models: Model) -> list[Facts]:
     """The golden customers of models, each once."""
-    return list(dict.fromkeys(row.facts for model in models for row in model.artifact.golden))
+    known = [row.facts for model in models for row in model.artifact.golden]
+    return list({msgspec.json.encode(facts): facts for facts in known}.values())

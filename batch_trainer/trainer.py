@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -103,17 +103,21 @@ def train(
     recipe = vocabulary.settled(warehouse, recipe, previous)
     people = population.look(warehouse, recipe, fit_on)
     wanted, who = k or recipe.default_k, POPULATIONS[recipe.spec.population]
+    by_traits = k is None and not people.spec.numbers()
     if people.size < wanted:
         raise fit.TooFewCustomers(
             f"{people.size} customers {who.inside} cannot make {wanted} segments; ask for fewer (--k) or train when there are more"
         )
     on_progress("projecting", 0.0)
     columns = fit.frame(people.spec, people.rows)
-    fit.require(columns, wanted)
+    fit.require(columns, 2 if by_traits else wanted)
     alike = previous if previous is not None and _comparable(previous, recipe, people.spec) else None
     projection = _project(warehouse, recipe, people, columns, None if alike is None else len(alike.artifact.bias))
     with fit.one_thread():
         points = projection.points(columns)
+    if by_traits:  # there are no more segments than combinations of traits
+        wanted = max(2, min(wanted, len(np.unique(points, axis=0))))
+        recipe = replace(recipe, default_k=wanted)
     fit.require(pd.DataFrame(points), wanted)
     starts = fit.STARTS if people.complete else fit.MORE_STARTS
     fitted = _sweep(points, wanted, start, starts, on_progress)
