@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from sandbox.redis import Redis
 from schemas.artifact import PROSPECT
 from schemas.features import ARTICLE, BEHAVIOUR, Facts, FeatureSpec, facts, raw
-from schemas.membership import FIELDS, sizes_key, to_values, touched_key, user_key
+from schemas.membership import FIELDS, erased_key, sizes_key, to_values, touched_key, user_key
 from schemas.model import Model
 from schemas.registry import Registry
 from schemas.settings import Settings
@@ -146,7 +146,7 @@ def write(settings: Settings, row: Row, revision: int) -> None:
     encode = msgspec.msgpack.encode
     client = redis.Redis.from_url(settings.redis)
     client.register_script(_PROJECT)(
-        keys=[sizes_key(settings.prefix), touched_key(settings.prefix)],
+        keys=[sizes_key(settings.prefix), touched_key(settings.prefix), erased_key(settings.prefix, "")],
         args=[user_key(settings.prefix, ""), encode(FIELDS), encode([[row.user_id, *to_values(made)]])],
     )
 
