@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
+import msgspec
 from sklearn.metrics import adjusted_rand_score
 
 from batch_trainer import flapping, population
@@ -75,7 +76,8 @@ def retrained(first: str, later: str) -> Kept:
         after = train(warehouse, BEHAVIOUR, now=NOW + 1, previous=model)
         known = warehouse.facts()
     new = dict(zip(known.user_ids, known.facts, strict=True))
-    same = [f for u, f in zip(old.user_ids, old.facts, strict=True) if new[u] == f and f.orders]
+    pairs = ((f, msgspec.structs.replace(new[u], today=f.today)) for u, f in zip(old.user_ids, old.facts, strict=True))
+    same = [f for f, now in pairs if now == f and f.orders]  # a later day alone is no change of hers
     here, there = model.assign_many(same), Model(after.artifact, after.model_id).assign_many(same)
     stayed = sum(a == b for a, b in zip(here, there, strict=True))
     return Kept(customers=len(same), share=stayed / len(same), publishable=after.publishable)

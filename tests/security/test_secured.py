@@ -20,7 +20,7 @@ from batch_trainer.loop.decide import Rest
 from batch_trainer.loop.watch import Trained
 from sandbox import kafka as kafka_server
 from sandbox.secured import SecuredKafka, SecuredRedis
-from schemas import connections, granted, topics, vitals
+from schemas import connections, granted, topics
 from schemas.connections import KafkaRefuses
 from schemas.registry import Registry
 from schemas.rights import Process, kafka_rights
@@ -33,7 +33,7 @@ from segstream import kafka, model_events
 from segstream.cli import app as command_line
 from segstream.model_commands import announce
 from segstream.outcome import explain
-from segstream.trainer import OpenAlerts, compose, ledger
+from segstream.trainer import OpenAlerts, compose
 from stream_app import preflight
 from tests.installation import orders
 from tests.schemas.models import SIGNER, model, sealed
@@ -184,22 +184,6 @@ def test_with_the_least_rights_everything_works_and_no_log_holds_a_secret(
         assert refusal not in seen.lower(), refusal
     hidden = [*fortress.passwords.values(), fortress.kafka.password, SIGNER.to_text(), TOKEN]
     assert [secret for secret in hidden if secret in seen] == []
-
-
-def test_the_trainers_loop_has_what_it_needs(fortress: Fortress) -> None:
-    settings = fortress.settings("trainer")
-    book, client = ledger(settings), connections.redis_client(settings)
-    token = book.acquire()
-    assert token is not None
-    book.renew(token)
-    book.save(book.load(), token)
-    assert book.requests() == ()
-    assert Registry(client, settings.prefix).candidate() is None
-    vitals.read(client, settings.prefix, NOW)
-    book.release(token)
-    alerts = OpenAlerts(settings)
-    assert alerts() == ()
-    alerts.close()
 
 
 def test_a_right_that_lacks_is_named(fortress: Fortress) -> None:
