@@ -232,23 +232,62 @@ ANSWERS: Final[dict[str, Any]] = {
     "Alerts": {
         "alerts": [
             {
-                "alert_id": "log_distance:m-0f3a9c2b41de:0:118034",
-                "level": "drift",
-                "signal": "log_distance",
+                "alert_id": "3dce82e559c89c5f",
+                "status": "opened",
+                "level": "warning",
+                "signal": "feature",
+                "feature": "categories",
                 "model_id": MODEL,
                 "direction": "up",
-                "partition": 0,
-                "statistic": 3.4,
+                "partition": -1,
+                "statistic": 0.23,
+                "threshold": 0.14,
                 "reference_mean": 0.0,
-                "reference_std": 1.0,
-                "n": 512,
+                "reference_std": 0.0,
+                "n": 1000,
+                "first_seen": "2026-01-31T08:00:00Z",
                 "event_time": _AT,
                 "raised_at": _AT,
                 "cooldown_until": "2026-01-31T11:00:00Z",
-                "message": "Customers lie farther from their centres than those the model was trained on.",
-                "suggested_action": "Retrain, and look at what has changed in the shop.",
+                "message": "Different categories is distributed otherwise than in training (up; PSI 0.23, alert above 0.14), "
+                "since 2026-01-31T08:00Z; 19% of the events are affected.",
+                "confidence": "1000 events; chance alone would exceed the threshold less than once in ten million windows; 1.6 times the threshold.",
+                "suggested_action": "One feature moved: look first at the data behind different categories (units, currency, a release); if it is "
+                "real, retrain: `segstream train --publish`.",
+                "affected_share": 0.19,
+                "affected_segments": {"s3": 0.08},
+                "evidence": [
+                    {
+                        "signal": "feature",
+                        "feature": "categories",
+                        "statistic": 0.23,
+                        "threshold": 0.14,
+                        "n": 1000,
+                        "direction": "up",
+                        "bins": ["below 2", "2 to 4", "4 and more"],
+                        "reference": [0.3, 0.4, 0.3],
+                        "current": [0.19, 0.36, 0.45],
+                        "top": ["4 and more", "below 2"],
+                    }
+                ],
             }
         ]
+    },
+    "Drift": {
+        "model_id": MODEL,
+        "at": _AT,
+        "signals": [
+            {
+                "name": "categories",
+                "psi": 0.23,
+                "threshold": 0.14,
+                "bins": ["below 2", "2 to 4", "4 and more"],
+                "reference": [0.3, 0.4, 0.3],
+                "current": [0.19, 0.36, 0.45],
+                "nulls": 0.0,
+                "n": 1000,
+            }
+        ],
     },
     "Letters": {
         "reasons": [

@@ -53,5 +53,8 @@ def test_a_sql_formula_is_the_python_formula(kind: str, servers: Servers, tmp_pa
                     else:
                         raw = number(name, known)
                         expected = None if raw is None else pytest.approx(transformed(how, raw), rel=1e-12)
-                        assert values[i] == expected, (named, known)
+                        found = (
+                            None if values[i] is None else float(values[i])
+                        )  # PostgreSQL's logarithm of an integer is a decimal
+                        assert found == expected, (named, known)
     assert seen > 100
