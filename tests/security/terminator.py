@@ -29,9 +29,17 @@ class Terminator:
         await asyncio.gather(_pump(reader, back), _pump(there, writer))
 
     def close(self) -> None:
-        """Stop."""
+        """Stop, and let go of whoever is still connected."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+
+    async def _end(self) -> None:
+        self._server.close()
+        held = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
