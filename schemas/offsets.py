@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from concurrent.futures import TimeoutError as NoAnswer
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 Place = tuple[str, int]
@@ -25,5 +27,12 @@ def _offsets(admin: AdminClient, places: Iterable[Place], spec: OffsetSpec, time
     asked = {TopicPartition(*place): spec for place in sorted(places)}
     if not asked:
         return {}
+    until = time.monotonic() + timeout
     found = admin.list_offsets(asked, request_timeout=timeout)
-    return {(part.topic, part.partition): answer.result().offset for part, answer in found.items()}
+    try:  # librdkafka first looks for the leaders, and takes its own time for that
+        return {
+            (part.topic, part.partition): answer.result(max(0.0, until - time.monotonic())).offset
+            for part, answer in found.items()
+        }
+    except NoAnswer:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer within {timeout:g} s")) from None

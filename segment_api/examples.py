@@ -241,7 +241,7 @@ ANSWERS: Final[dict[str, Any]] = {
                 "direction": "up",
                 "partition": -1,
                 "statistic": 0.23,
-                "threshold": 0.16,
+                "threshold": 0.15,
                 "reference_mean": 0.0,
                 "reference_std": 0.0,
                 "n": 1000,
@@ -249,9 +249,9 @@ ANSWERS: Final[dict[str, Any]] = {
                 "event_time": _AT,
                 "raised_at": _AT,
                 "cooldown_until": "2026-01-31T11:00:00Z",
-                "message": "Different categories is distributed otherwise than in training (up; PSI 0.23, alert above 0.16), "
+                "message": "Different categories is distributed otherwise than in training (up; PSI 0.23, alert above 0.15), "
                 "since 2026-01-31T08:00Z; 19% of the events are affected.",
-                "confidence": "1000 events; chance alone would exceed the threshold less than once in ten million windows; 1.4 times the threshold.",
+                "confidence": "1000 events; chance alone would exceed the threshold less than once in ten million windows; 1.5 times the threshold.",
                 "suggested_action": "One feature moved: look first at the data behind different categories (units, currency, a release); if it is "
                 "real, retrain: `segstream train --publish`.",
                 "affected_share": 0.19,
@@ -261,7 +261,7 @@ ANSWERS: Final[dict[str, Any]] = {
                         "signal": "feature",
                         "feature": "categories",
                         "statistic": 0.23,
-                        "threshold": 0.16,
+                        "threshold": 0.15,
                         "n": 1000,
                         "direction": "up",
                         "bins": ["below 2", "2 to 4", "4 and more"],
@@ -280,7 +280,7 @@ ANSWERS: Final[dict[str, Any]] = {
             {
                 "name": "categories",
                 "psi": 0.23,
-                "threshold": 0.16,
+                "threshold": 0.15,
                 "bins": ["below 2", "2 to 4", "4 and more"],
                 "reference": [0.3, 0.4, 0.3],
                 "current": [0.19, 0.36, 0.45],

@@ -85,7 +85,7 @@ class Worker:
         self._progress: dict[TP, Progress] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._looked = asyncio.Event()
-        self.lease = Lease()
+        self.lease = Lease(settings.app_id)
         self.lease.on_lost = self._lost
         self.app = assembly.application(settings, partitions)
         transport: ChunkTransport = self.app.transport  # type: ignore[assignment]
@@ -241,7 +241,8 @@ class Worker:
         )
         headers = outgoing.headers(event, f"refused:{model_id}", model_id, now)
         record = Record(model_id.encode(), outgoing.encode(event), headers)
-        piece = Piece(Work(partition=0), acknowledge=lambda: None, extra=((topics.MODEL_EVENTS.name, 0, record),))
+        extra = ((topics.MODEL_EVENTS.name, 0, record),)
+        piece = Piece(Work(partition=0), acknowledge=lambda: None, extra=extra, size=0)
         self._guarded(self.outbox.submit(piece))
 
     async def _agent(self, stream: Any) -> None:
@@ -313,7 +314,7 @@ class Worker:
 
     async def _send_blocks(self, before: int) -> None:
         if records := _records(self.blocks.due(before)):
-            await self.outbox.submit(Piece(Work(partition=0), acknowledge=lambda: None, extra=records))
+            await self.outbox.submit(Piece(Work(partition=0), acknowledge=lambda: None, extra=records, size=0))
 
     def _check_continuity(self, consumer: ChunkConsumer, message: ChunkMessage) -> None:
         tp = message.tp

@@ -30,7 +30,7 @@ class Piece:
     extra: tuple[tuple[str, int, Record], ...] = ()
     """Further records (topic, partition, record) to be stored before the acknowledgement."""
     size: int = 1
-    """How many events or customers it holds."""
+    """How many events or customers it holds; 0: none, so that nobody need wait for it."""
 
 
 @dataclass(slots=True)
@@ -77,16 +77,17 @@ class Outbox:
     async def submit(self, piece: Piece) -> None:
         """Take a piece of work over at once, then wait until there is room for another."""
         self._pending.setdefault(piece.work.partition, []).append(piece)
-        self._in_flight += 1
         self._ahead += piece.size
-        self._idle.clear()
+        if piece.size:
+            self._in_flight += 1
+            self._idle.clear()
         self._work.set()
         while self._ahead >= AHEAD:
             self._room.clear()
             await self._room.wait()
 
     async def drain(self) -> None:
-        """Wait until everything submitted is stored and acknowledged."""
+        """Wait until all work with customers is stored and acknowledged."""
         await self._idle.wait()
 
     @property
@@ -96,7 +97,7 @@ class Outbox:
 
     @property
     def is_in_flight(self) -> bool:
-        """Whether anything is computed and not yet stored and acknowledged."""
+        """Whether work with customers is computed and not yet stored and acknowledged."""
         return self._in_flight > 0
 
     async def _run(self) -> None:
@@ -142,7 +143,7 @@ class Outbox:
         for piece in group.pieces:
             piece.acknowledge()
         self._on_stored(group)
-        self._in_flight -= len(group.pieces)
+        self._in_flight -= sum(piece.size > 0 for piece in group.pieces)
         if not self._in_flight:
             self._idle.set()
 

@@ -26,8 +26,8 @@ CLOCKS: Final = ("tenure", "recency", "days_since")
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """The business effects: what is smaller is not worth waking anybody."""
 
-    psi: float = 0.16
-    """Of a window; a shift of 0.4 standard deviations: a sale day stays below."""
+    psi: float = 0.15
+    """Of a window; a shift of nearly 0.4 standard deviations: a sale day stays below."""
     psi_long: float = 0.06
     """Of a week, in which its rhythm and a sale are levelled out: a quarter of a standard deviation."""
     psi_gross: float = 1.0

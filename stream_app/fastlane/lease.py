@@ -31,12 +31,17 @@ class LeaseLost(RuntimeError):
 class Lease:
     """Until when (monotonic seconds) the group surely takes us for the owner of our partitions."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, group: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self._group = group
         self._clock = clock
         self._until: float | None = None
         self._lost = False
         self.on_lost: Callable[[LeaseLost], None] = lambda error: None
         """Called, in any thread, when the group no longer knows us, and when something is to be sent after that."""
+
+    def concerns(self, group: str) -> bool:
+        """Whether a group is the one that gives us our customers; the process may be a member of others."""
+        return group == self._group
 
     def renew(self, asked: float, session: float) -> None:
         """The group has answered what was asked at that moment."""
@@ -72,6 +77,8 @@ class LeasedCoordinator(GroupCoordinator):  # type: ignore[misc]
     lease = Lease()
 
     async def _do_heartbeat(self) -> bool:
+        if not self.lease.concerns(self.group_id):
+            return bool(await super()._do_heartbeat())
         asked, member = time.monotonic(), self.member_id
         try:
             known = await super()._do_heartbeat()
@@ -91,7 +98,7 @@ class LeasedRebalance(CoordinatorGroupRebalance):  # type: ignore[misc]
     async def _send_sync_group_request(self, request: Any) -> Any:
         asked = time.monotonic()
         assignment = await super()._send_sync_group_request(request)
-        if assignment is not None:
+        if assignment is not None and self._coordinator.lease.concerns(self.group_id):
             self._coordinator.lease.take(asked, self._session_timeout_ms / 1000)
         return assignment
 

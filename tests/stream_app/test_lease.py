@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
 
-from stream_app.fastlane.lease import Lease, LeaseLost
+import pytest
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+
+from stream_app.fastlane.lease import Lease, LeasedCoordinator, LeaseLost
 from tests.installation import Installation, orders
 from tests.waiting import wait_for
 
@@ -52,7 +56,7 @@ def test_who_wakes_after_its_session_in_the_middle_of_a_send_writes_nothing(shop
 
 def test_a_lease_holds_for_a_part_of_the_session_from_when_the_heartbeat_was_sent() -> None:
     now = [0.0]
-    lease = Lease(lambda: now[0])
+    lease = Lease(clock=lambda: now[0])
     lost: list[LeaseLost] = []
     lease.on_lost = lost.append
     lease.take(0.0, 10.0)
@@ -69,3 +73,32 @@ def test_a_lease_holds_for_a_part_of_the_session_from_when_the_heartbeat_was_sen
     assert not lease.holds, "a heartbeat under way does not bring back what is another's"
     lease.take(8.6, 10.0)
     assert lease.holds
+
+
+def test_only_the_group_that_gives_customers_keeps_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    lease = Lease("segstream", lambda: now[0])
+    lost: list[LeaseLost] = []
+    lease.on_lost = lost.append
+    lease.take(0.0, 10.0)
+    now[0] = 20.0
+
+    async def known(self: GroupCoordinator) -> bool:
+        return True
+
+    async def forgotten(self: GroupCoordinator) -> bool:
+        self.member_id = ""
+        return False
+
+    def heartbeat(group: str) -> None:
+        coordinator = LeasedCoordinator.__new__(LeasedCoordinator)
+        coordinator.lease, coordinator.group_id, coordinator.member_id = lease, group, "m"
+        coordinator._session_timeout_ms = 3_600_000
+        asyncio.run(coordinator._do_heartbeat())
+
+    for answer in (known, forgotten):
+        monkeypatch.setattr(GroupCoordinator, "_do_heartbeat", answer)
+        heartbeat("segstream-drift")
+        assert (lease.holds, lost) == (False, [])
+    heartbeat("segstream")
+    assert len(lost) == 1
