@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition, admin
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from destinations import clients
 from destinations.configuration import Destination
 from destinations.metrics import Metrics, Standing
 from destinations.subscription import TOPICS
+from schemas import offsets
 from schemas.settings import Settings
 
 INTERVAL: Final = 5.0
-_LATEST: Final = admin.OffsetSpec.latest()  # type: ignore[attr-defined,no-untyped-call]
-_EARLIEST: Final = admin.OffsetSpec.earliest()  # type: ignore[attr-defined,no-untyped-call]
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -31,14 +30,10 @@ def behind(client: AdminClient, settings: Settings, one: Destination) -> int:
     if not parts:
         return 0
     asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, parts)])
-    ends = client.list_offsets(dict.fromkeys(parts, _LATEST), request_timeout=clients.TIMEOUT)
-    firsts = client.list_offsets(dict.fromkeys(parts, _EARLIEST), request_timeout=clients.TIMEOUT)
-    done = {part.partition: part.offset for part in asked[group].result().topic_partitions or ()}
-    low = {part.partition: future.result().offset for part, future in firsts.items()}
-    return sum(
-        max(0, future.result().offset - max(done.get(part.partition, 0), low[part.partition]))
-        for part, future in ends.items()
-    )
+    places = [(topic, part.partition) for part in parts]
+    ends, begins = (ask(client, places, clients.TIMEOUT) for ask in (offsets.ends, offsets.begins))
+    done = {(topic, part.partition): part.offset for part in asked[group].result().topic_partitions or ()}
+    return sum(max(0, end - max(done.get(place, 0), begins[place])) for place, end in ends.items())
 
 
 class LagWatch:

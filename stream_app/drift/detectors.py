@@ -28,6 +28,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
 
     psi: float = 0.15
     """Of a window; a shift of nearly 0.4 standard deviations: a sale day stays below."""
+    psi_mix: float = 0.1
+    """Of the mix of segments, on which a sale tells less than on spend."""
     psi_long: float = 0.06
     """Of a week, in which its rhythm and a sale are levelled out: a quarter of a standard deviation."""
     psi_gross: float = 1.0
@@ -111,9 +113,10 @@ def shifts(tally: Tally, known: Baseline, effect: float, limits: Thresholds) -> 
         if seen is None or seen.n < limits.small or _is_clock(name):
             continue
         statistic, by_chance = psi(distribution, seen), chance(distribution, seen)
-        threshold = max(effect, by_chance)
+        is_mix = name == MIX
+        matters = min(effect, limits.psi_mix) if is_mix and effect < limits.psi_gross else effect
+        threshold = max(matters, by_chance)
         if statistic > threshold:
-            is_mix = name == MIX
             found.append(
                 Finding(
                     signal="segment_mix" if is_mix else "feature",

@@ -261,6 +261,6 @@ def _is_full(tally: Tally, size: int) -> bool:
 
 def _weaker(limits: Thresholds) -> Thresholds:
     return msgspec.structs.replace(
-        limits, psi=WEAK * limits.psi, shift=WEAK * limits.shift, nulls=WEAK * limits.nulls, unseen=WEAK * limits.unseen,
+        limits, psi=WEAK * limits.psi, psi_mix=WEAK * limits.psi_mix, shift=WEAK * limits.shift, nulls=WEAK * limits.nulls, unseen=WEAK * limits.unseen,
         invalid=WEAK * limits.invalid, flips=WEAK * limits.flips,
     )  # fmt: skip
