@@ -223,12 +223,12 @@ def read(settings: Settings, name: str, group: str | None = None, only: int | No
     counts = require(settings, name)
     client = consumer(settings, group or "segstream-reader")
     try:
-        numbers = range(counts[name]) if only is None else [only]
-        parts = [TopicPartition(name, p) for p in numbers]
+        places = [(name, p) for p in (range(counts[name]) if only is None else [only])]
+        parts = [TopicPartition(*place) for place in places]
         done = {p.partition: p.offset for p in committed(client, parts)} if group else {}
         left: dict[int, int] = {}
         start = []
-        asked, places = admin(settings), [(name, p) for p in range(counts[name])]
+        asked = admin(settings)
         high = offsets.ends(asked, places, TIMEOUT)
         for (_, partition), low in offsets.begins(asked, places, TIMEOUT).items():
             first = max(low, done.get(partition, low))

@@ -330,6 +330,8 @@ def test_topics_are_made_to_forget_and_an_export_holds_what_was_sent_decided_and
     assert code == 0, said
     document = json.loads((shop.home / "one.json").read_text())
     assert (shop.home / "one.json").stat().st_mode & 0o777 == 0o600
+    where = kafka.partition_of(b"1", shop.settings.partitions)
+    assert {m.partition() for m in kafka.read(shop.settings, topics.ORDERS.name, only=where)} == {where}
     hers = [json.loads(value) for _, key, value in sent if key == b"1"]
     assert [row["content"] for row in document["received"]["orders"]] == [*hers, "broken"]
     assert [row["content"] for row in document["not_usable"]["orders"]] == ["broken"]
