@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.artifact import Reference
 from schemas.model import Model
-from schemas.reference import MIX, Counts, Distribution, chance, psi
+from schemas.reference import MIX, Counts, Distribution, bound, psi
 
 SCALE: Final = 1_000_000
 """Sums are integers of so many parts: they merge in any order to the same sum."""
@@ -198,7 +198,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """The last complete window."""
     open: tuple[OpenAlert, ...]
     effect: float
-    """The PSI that matters."""
+    """The PSI of a feature that matters."""
+    mix_effect: float
+    """That of the mix of segments."""
     window: int
     """Events looked at since that window."""
 
@@ -215,7 +217,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
                 Look(
                     name=name,
                     psi=psi(known, seen),
-                    threshold=max(self.effect, chance(known, seen)),
+                    threshold=bound(known, seen, self.mix_effect if name == MIX else self.effect),
                     bins=bins,
                     reference=known.shares,
                     current=tuple(count / seen.n for count in seen.bins),

@@ -218,6 +218,11 @@ def chance(known: Distribution, seen: Counts) -> float:
     return chi_square(used - 1) * (1.0 / seen.n + 1.0 / known.n) if used > 1 and seen.n else math.inf
 
 
+def bound(known: Distribution, seen: Counts, effect: float) -> float:
+    """The index from which on a distribution has moved: what matters, and what chance hardly ever does."""
+    return max(effect, chance(known, seen))
+
+
 class Term(Protocol):
     """A numeric column of a model, as `schemas.artifact.NumberTerm`."""
 

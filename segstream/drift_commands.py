@@ -82,16 +82,22 @@ def _bars(shares: tuple[float, ...], most: float) -> str:
 def replay(
     source: Annotated[str, typer.Option(help="A source file, to replay a warehouse's history; unset: the topic.")] = "",
     warehouse: Annotated[str, typer.Option(help="Warehouse URL, with --source.")] = "",
-    psi: Annotated[float, typer.Option(min=0, help="PSI of a window of 1,000 events that matters.")] = 0.1,
-    psi_long: Annotated[float, typer.Option(min=0, help="PSI of a week that matters.")] = 0.06,
-    psi_gross: Annotated[float, typer.Option(min=0, help="PSI of a window of 200 events that matters.")] = 1.0,
-    shift: Annotated[float, typer.Option(min=0, help="Standard deviations of the distance that matter.")] = 0.35,
-    nulls: Annotated[float, typer.Option(min=0, help="Share of empty values that matters.")] = 0.05,
-    unseen: Annotated[float, typer.Option(min=0, help="Share of new labels that matters.")] = 0.01,
+    psi: Annotated[float | None, typer.Option(min=0, help="PSI of a feature over 1,000 events that matters.")] = None,
+    psi_mix: Annotated[
+        float | None, typer.Option(min=0, help="PSI of the mix of segments over 1,000 events that matters.")
+    ] = None,
+    psi_long: Annotated[float | None, typer.Option(min=0, help="PSI of a week that matters.")] = None,
+    psi_gross: Annotated[float | None, typer.Option(min=0, help="PSI of a window of 200 events that matters.")] = None,
+    shift: Annotated[float | None, typer.Option(min=0, help="Standard deviations of the distance that matter.")] = None,
+    nulls: Annotated[float | None, typer.Option(min=0, help="Share of empty values that matters.")] = None,
+    unseen: Annotated[float | None, typer.Option(min=0, help="Share of new labels that matters.")] = None,
     param: Annotated[list[str] | None, typer.Option(help="name=value for a {name} in the source's SQL.")] = None,
     json: Json = False,
 ) -> None:
-    """Run the detectors over the topic's blocks, or over a warehouse's history with the active model; nothing is sent."""
+    """Run the detectors over the topic's blocks, or over a warehouse's history with the active model; nothing is sent.
+
+    What is not given is as the workers have it.
+    """
     with outcome(json) as result:
         import msgspec
 
@@ -99,7 +105,11 @@ def replay(
         from stream_app.drift.monitor import Monitor
 
         settings = Settings()
-        limits = Thresholds(psi=psi, psi_long=psi_long, psi_gross=psi_gross, shift=shift, nulls=nulls, unseen=unseen)
+        given = {
+            "psi": psi, "psi_mix": psi_mix, "psi_long": psi_long, "psi_gross": psi_gross,
+            "shift": shift, "nulls": nulls, "unseen": unseen,
+        }  # fmt: skip
+        limits = Thresholds(**{name: value for name, value in given.items() if value is not None})
         monitor = Monitor(limits=limits, cooldown=int(settings.drift_cooldown * 1_000_000))
         records = _history(settings, source, warehouse, pairs(param)) if source else _topic(settings)
         alerts = [alert for record in records for alert in monitor.fold(record)]

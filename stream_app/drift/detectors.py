@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.artifact import Reference
 from schemas.drift import DISTANCE, RECONSTRUCTION, Baseline, Tally
-from schemas.reference import MIX, Counts, Distribution, Z, chance, psi
+from schemas.reference import MIX, Counts, Distribution, Z, bound, chance, psi
 
 Direction = Literal["up", "down", "changed"]
 Signal = Literal[
@@ -105,28 +105,26 @@ def _is_clock(name: str) -> bool:
     return any(word in name for word in CLOCKS)
 
 
-def shifts(tally: Tally, known: Baseline, effect: float, limits: Thresholds) -> list[Finding]:
-    """Features and the mix whose distribution has moved by `effect` (PSI) and more than chance can do."""
+def shifts(tally: Tally, known: Baseline, limits: Thresholds, *, effect: float, mix: float) -> list[Finding]:
+    """Features whose distribution has moved by `effect` (PSI), and the segments' by `mix`, and more than chance can do."""
     found = []
     for name, distribution in known.features.items():
         seen = tally.features.get(name)
         if seen is None or seen.n < limits.small or _is_clock(name):
             continue
-        statistic, by_chance = psi(distribution, seen), chance(distribution, seen)
         is_mix = name == MIX
-        matters = min(effect, limits.psi_mix) if is_mix and effect < limits.psi_gross else effect
-        threshold = max(matters, by_chance)
-        if statistic > threshold:
+        statistic, least = psi(distribution, seen), bound(distribution, seen, mix if is_mix else effect)
+        if statistic > least:
             found.append(
                 Finding(
                     signal="segment_mix" if is_mix else "feature",
                     feature="" if is_mix else name,
                     statistic=statistic,
-                    threshold=threshold,
+                    threshold=least,
                     n=seen.n,
                     direction=moved(distribution, seen),
                     drastic=statistic > limits.psi_drift,
-                    likely=statistic / by_chance,
+                    likely=statistic / chance(distribution, seen),
                 )
             )
     return found

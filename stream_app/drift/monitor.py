@@ -151,8 +151,10 @@ class Monitor:
         self._learn(full)
         if s.long.looked_at >= limits.long and s.long.end - s.long.begin >= WEEK * HOUR:
             long, s.long = s.long, Tally()
-            found = detectors.shifts(long, self.known, limits.psi_long, limits)
-            weak = detectors.shifts(long, self.known, WEAK * limits.psi_long, limits)
+            found, weak = (
+                detectors.shifts(long, self.known, limits, effect=effect, mix=effect)
+                for effect in (limits.psi_long, WEAK * limits.psi_long)
+            )
             told += self._judge(found, weak, long, block, "long", settle=True)
         return told
 
@@ -173,12 +175,14 @@ class Monitor:
         return self._judge(found, [], s.window, block, "window", settle=False)
 
     def _gross(self, tally: Tally) -> list[Finding]:
-        gross = detectors.shifts(tally, self.known, self.limits.psi_gross, self.limits)
+        effect = self.limits.psi_gross
+        gross = detectors.shifts(tally, self.known, self.limits, effect=effect, mix=effect)
         return gross + self._gaps(tally, self.limits)
 
     def _regular(self, tally: Tally, limits: Thresholds) -> list[Finding]:
         known = self.known
-        found = detectors.shifts(tally, known, limits.psi, limits) + self._gaps(tally, limits)
+        found = detectors.shifts(tally, known, limits, effect=limits.psi, mix=limits.psi_mix)
+        found += self._gaps(tally, limits)
         found += detectors.levels(tally, known, limits)
         if (usual := self._usual("flips")) is not None and tally.looked_at:
             found += detectors.rate("flips", tally.flips, max(tally.flips, tally.events), usual, limits.flips)
@@ -230,7 +234,7 @@ class Monitor:
         """Where only consequences are seen: with them the features that have moved by more than chance, though not enough to speak."""
         if not all(one.signal in CONSEQUENCES for one in found):
             return found
-        moved = detectors.shifts(tally, self.known, 0.0, self.limits)
+        moved = detectors.shifts(tally, self.known, self.limits, effect=0.0, mix=0.0)
         return found + [one for one in moved if one.signal == "feature"]
 
     def _context(self, incident: Incident, tally: Tally) -> words.Context:
@@ -251,7 +255,7 @@ class Monitor:
         )  # fmt: skip
         return Standing(
             model_id=s.model_id, at=rfc3339(s.clock), blocks=s.blocks, known=self.known, latest=s.latest, open=open_ones,
-            effect=self.limits.psi, window=s.window.looked_at,
+            effect=self.limits.psi, mix_effect=self.limits.psi_mix, window=s.window.looked_at,
         )  # fmt: skip
 
 

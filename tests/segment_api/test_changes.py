@@ -240,7 +240,7 @@ def test_trend_migrations_and_alerts_are_told(live: Settings) -> None:
         client.produce(topics.DRIFT_ALERTS.name, encode(told_again))
     client.flush(30)
     standing = drift.Standing(
-        model_id="m-1", at="2026-01-01T03:00:00Z", blocks=1, effect=0.1, window=0, open=(),
+        model_id="m-1", at="2026-01-01T03:00:00Z", blocks=1, effect=0.1, mix_effect=0.1, window=0, open=(),
         known=drift.Baseline(model_id="m-1", features={"orders": Distribution(n=100, edges=(2.0,), shares=(0.5, 0.5))}),
         latest=drift.Tally(features={"orders": Counts(bins=(10, 90))}),
     )  # fmt: skip

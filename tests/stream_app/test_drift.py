@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from schemas.changes import DriftAlert
 from schemas.drift import Block, Hits, Hour, Record, Sums, Tally, decode, encode
-from schemas.reference import Counts, counts, distribution, psi
+from schemas.reference import MIX, Counts, counts, distribution, psi
+from stream_app.drift.detectors import Thresholds
 from stream_app.drift.monitor import Monitor, to_bytes
 from tests.stream_app.planted import USUAL, Day, Stream, baseline
 
@@ -91,6 +92,16 @@ def test_an_alert_shows_what_moved_and_where_to() -> None:
     assert len(lead.bins) == len(lead.reference) == len(lead.current)
     assert alert.affected_share > 0.3
     assert alert.message.startswith("Gross spend")
+
+
+def test_what_is_shown_as_the_threshold_is_what_speaks() -> None:
+    limits = Thresholds(psi=0.3, psi_mix=0.2)
+    monitor = Monitor(limits=limits)
+    told(story((1_000, USUAL)), monitor)
+    standing = monitor.standing()
+    assert {look.name: look.threshold for look in standing.looks()} == {
+        name: 0.2 if name == MIX else 0.3 for name in standing.known.features
+    }
 
 
 def test_an_alert_is_resolved_when_three_windows_are_clean_and_opens_anew_after_that() -> None:
