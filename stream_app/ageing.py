@@ -7,8 +7,7 @@ begun again anywhere.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -16,9 +15,8 @@ import structlog
 from schemas.model import Model
 from schemas.times import rfc3339
 from stream_app.customers import Customers
-from stream_app.outbox import Outbox, Piece
-from stream_app.sweep import REST
-from stream_app.work import age
+from stream_app.rounds import Rounds
+from stream_app.work import Work, age
 
 LOOK_EVERY: Final = 1.0
 """Seconds between looks at the calendar."""
@@ -32,20 +30,12 @@ class Ageing:
     """Decides every customer anew on the day on which a feature of hers is another. Idle for models whose features only events change."""
 
     def __init__(
-        self,
-        outbox: Outbox,
-        clock: Callable[[], int],
-        today: Callable[[], int],
-        model: Callable[[], Model | None],
-        customers: Callable[[int], Customers | None],
-        owned: Callable[[], frozenset[int]],
+        self, rounds: Rounds, clock: Callable[[], int], today: Callable[[], int], model: Callable[[], Model | None]
     ) -> None:
-        self._outbox = outbox
+        self._rounds = rounds
         self._clock = clock
         self._today = today
         self._model = model
-        self._customers = customers
-        self._owned = owned
         self._done: tuple[str, int] | None = None
         """The model and the day by which everybody here was last looked at."""
 
@@ -65,23 +55,10 @@ class Ageing:
                 self._done = None
 
     async def _pass(self, model: Model, today: int) -> bool:
-        decided = changed = 0
-        for partition in sorted(self._owned()):
-            customers = self._customers(partition)
-            keys = customers.keys() if customers is not None else []
-            for first in range(0, len(keys), SLICE):
-                customers = self._customers(partition)
-                if self._done is None or self._model() is not model:
-                    return False
-                if customers is None or partition not in self._owned():
-                    return False
-                began = time.monotonic()
-                part = keys[first : first + SLICE]
-                work = age(part, partition, customers, model, rfc3339(self._clock()), today)
-                if work.rescored:
-                    decided += work.rescored
-                    changed += len(work.changes)
-                    await self._outbox.submit(Piece(work, acknowledge=lambda: None, size=work.rescored))
-                await asyncio.sleep(REST * (time.monotonic() - began))
-        _log.info("every customer is as of today", model_id=model.id, decided=decided, changed=changed)
-        return True
+        def grow(keys: Sequence[bytes], partition: int, customers: Customers) -> Work:
+            return age(keys, partition, customers, model, rfc3339(self._clock()), today)
+
+        done = await self._rounds.make(grow, SLICE, lambda: self._done is not None and self._model() is model)
+        if done is not None:
+            _log.info("every customer is as of today", model_id=model.id, decided=done.decided, changed=done.changed)
+        return done is not None

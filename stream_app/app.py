@@ -44,6 +44,7 @@ from stream_app.metrics import Metrics
 from stream_app.outbox import Group, Outbox, Piece
 from stream_app.projection import Projection
 from stream_app.recovery import Restored
+from stream_app.rounds import Rounds
 from stream_app.segmenter import Position
 from stream_app.shadow import Shadow
 from stream_app.sweep import Sweep
@@ -97,12 +98,9 @@ class Worker:
         self.outbox = Outbox(self._client, settings.app_id, clock, self.customers, self._on_stored, self.die)
         self.blocks = Collector()
         self.drift = DriftAgent(settings, self._client, self.metrics, clock)
-        self.sweep = Sweep(
-            self.outbox, self.metrics, clock, self.today, lambda: self.model, self.customers, lambda: self.store.owned
-        )
-        self.ageing = Ageing(
-            self.outbox, clock, self.today, lambda: self.model, self.customers, lambda: self.store.owned
-        )
+        rounds = Rounds(self.outbox, self.customers, lambda: self.store.owned)
+        self.sweep = Sweep(rounds, self.metrics, clock, self.today, lambda: self.model)
+        self.ageing = Ageing(rounds, clock, self.today, lambda: self.model)
         self._trusts = partial(is_signed, keys=keys)
         self.expiry = Expiry(self.outbox, clock, self.customers, lambda: self.store.owned)
         beside = connections.redis_async(settings)

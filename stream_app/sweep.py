@@ -1,11 +1,9 @@
-"""Going through all customers after a new model: in small slices between the events, through the same outbox."""
+"""Going through all customers after a new model, which decides them anew."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -14,13 +12,11 @@ from schemas.model import Model
 from schemas.times import rfc3339
 from stream_app.customers import Customers
 from stream_app.metrics import Metrics
-from stream_app.outbox import Outbox, Piece
-from stream_app.work import migrate
+from stream_app.rounds import Rounds
+from stream_app.work import Work, migrate
 
 SLICE: Final = 100
 """Customers per slice: about 2 ms of the event loop."""
-REST: Final = 1.0
-"""After each slice the sweep rests this many times as long as it took, so that live events find the loop free."""
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -30,24 +26,20 @@ class Sweep:
 
     def __init__(
         self,
-        outbox: Outbox,
+        rounds: Rounds,
         metrics: Metrics,
         clock: Callable[[], int],
         today: Callable[[], int],
         model: Callable[[], Model | None],
-        customers: Callable[[int], Customers | None],
-        owned: Callable[[], frozenset[int]],
     ) -> None:
-        self._outbox = outbox
+        self._rounds = rounds
         self._metrics = metrics
         self._clock = clock
         self._today = today
         self._model = model
-        self._customers = customers
-        self._owned = owned
         self._wake = asyncio.Event()
         self.model_id = ""
-        """The model that every customer here was last moved to."""
+        """The model that every customer here was last moved to, and is stored so."""
 
     def wake(self) -> None:
         """There is a new model, or there are new partitions."""
@@ -64,26 +56,10 @@ class Sweep:
                 self._metrics.migrating.set(0)
 
     async def _pass(self, model: Model) -> bool:
-        left = {p: found.keys() for p in sorted(self._owned()) if (found := self._customers(p)) is not None}
-        remaining = sum(map(len, left.values()))
-        moved = 0
-        last: asyncio.Future[None] | None = None
-        for partition, keys in left.items():
-            for first in range(0, len(keys), SLICE):
-                customers = self._customers(partition)
-                if self._wake.is_set() or customers is None or partition not in self._owned():
-                    return False
-                began = time.monotonic()
-                part = keys[first : first + SLICE]
-                work = migrate(part, partition, customers, model, rfc3339(self._clock()), today=self._today())
-                remaining -= len(part)
-                self._metrics.migrating.set(remaining)
-                if work.rescored:
-                    moved += len(work.changes)
-                    last = asyncio.get_running_loop().create_future()
-                    await self._outbox.submit(Piece(work, partial(last.set_result, None), size=work.rescored))
-                await asyncio.sleep(REST * (time.monotonic() - began))
-        if last is not None:  # moved is who is stored, and what was handed over before is stored before
-            await last
-        _log.info("every customer is on the model", model_id=model.id, changed=moved)
-        return True
+        def move(keys: Sequence[bytes], partition: int, customers: Customers) -> Work:
+            return migrate(keys, partition, customers, model, rfc3339(self._clock()), today=self._today())
+
+        done = await self._rounds.make(move, SLICE, lambda: not self._wake.is_set(), self._metrics.migrating.set)
+        if done is not None:
+            _log.info("every customer is on the model", model_id=model.id, changed=done.changed)
+        return done is not None

@@ -21,7 +21,7 @@ from tests.schemas.models import SIGNER, model, sealed
 from tests.waiting import wait_for
 
 CUSTOMERS = 400
-SLOWLY = "from stream_app import sweep; sweep.SLICE = 4; sweep.REST = 1000"
+SLOWLY = "from stream_app import rounds, sweep; sweep.SLICE = 4; rounds.REST = 1000"
 """So slowly that it cannot be through before it is killed."""
 
 
