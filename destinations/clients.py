@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
+from confluent_kafka import Consumer, Producer
 
 from schemas import connections
 from schemas.settings import Settings
 
 TIMEOUT: Final = 10.0
 """Seconds for a question to Kafka."""
-_SOON: Final = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError._WAIT_COORD,
-)
+
+
+class NoTopic(RuntimeError):
+    """The topic does not exist."""
 
 
 def base(settings: Settings) -> dict[str, Any]:
@@ -63,11 +60,9 @@ def producer(settings: Settings) -> Producer:
     )
 
 
-def _is_soon(error: BaseException) -> bool:
-    return isinstance(error, KafkaException) and error.args[0].code() in _SOON
-
-
-patiently: Final = retry(
-    retry=retry_if_exception(_is_soon), stop=stop_after_delay(3 * TIMEOUT), wait=wait_fixed(0.2), reraise=True
-)
-"""Decorates what asks a group's coordinator, which may have to be found first."""
+def partitions(consumer: Consumer, topic: str) -> list[int]:
+    """The partitions of a topic. Raises NoTopic."""
+    listed = consumer.list_topics(topic, timeout=TIMEOUT).topics[topic]
+    if listed.error is not None or not listed.partitions:
+        raise NoTopic(f"the topic {topic} does not exist: `segstream topics create`")
+    return list(listed.partitions)

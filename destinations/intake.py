@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from destinations import clients
 from destinations.configuration import Destination
 from destinations.subscription import TOPICS, Event, Record, Unreadable, wanted
+from schemas import connections
 from schemas.settings import Settings
 
 IDLE: Final = 1.0
@@ -37,10 +38,6 @@ class Stopped(Exception):
 
 class Moved(Exception):
     """The partitions are being given to others: what is not committed is theirs."""
-
-
-class NoTopic(RuntimeError):
-    """The topic does not exist."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +74,7 @@ class Intake:
         self._consumer = clients.consumer(settings, one.name)
 
     def join(self) -> None:
-        """Become a member; a group that is new starts where the destination says. Raises NoTopic."""
+        """Become a member; a group that is new starts where the destination says. Raises clients.NoTopic."""
         begin(self._consumer, self._topic, self._one.start)
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
@@ -182,12 +179,9 @@ class Intake:
 def begin(consumer: Consumer, topic: str, start: str) -> None:
     """Give a group that has never committed its first offsets, so that it starts at one moment in all partitions whenever it first reads.
 
-    Raises NoTopic.
+    Raises clients.NoTopic.
     """
-    listed = consumer.list_topics(topic, timeout=clients.TIMEOUT).topics[topic]
-    if listed.error is not None or not listed.partitions:
-        raise NoTopic(f"the topic {topic} does not exist: `segstream topics create`")
-    parts = [TopicPartition(topic, partition) for partition in listed.partitions]
+    parts = [TopicPartition(topic, partition) for partition in clients.partitions(consumer, topic)]
     if start == "beginning" or any(part.offset >= 0 for part in _committed(consumer, parts)):
         return
     for part in parts:
@@ -200,11 +194,11 @@ def begin(consumer: Consumer, topic: str, start: str) -> None:
             raise
 
 
-@clients.patiently
+@connections.patiently
 def _commit(consumer: Consumer, parts: list[TopicPartition]) -> None:
     consumer.commit(offsets=parts, asynchronous=False)
 
 
-@clients.patiently
+@connections.patiently
 def _committed(consumer: Consumer, parts: list[TopicPartition]) -> list[TopicPartition]:
     return list(consumer.committed(parts, timeout=clients.TIMEOUT))

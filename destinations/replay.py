@@ -13,7 +13,6 @@ from confluent_kafka.admin import AdminClient
 
 from destinations import clients
 from destinations.configuration import Destination
-from destinations.intake import NoTopic
 from destinations.subscription import TOPICS, Change, Event, Record, wanted
 from schemas.settings import Settings
 from schemas.times import rfc3339
@@ -52,7 +51,7 @@ class Replay:
 
 
 def look(settings: Settings, one: Destination, moment: int) -> Replay:
-    """What a replay from `moment` (microseconds since 1970) would send: the topic is read once through. Raises NoTopic, KafkaException."""
+    """What a replay from `moment` (microseconds since 1970) would send: the topic is read once through. Raises clients.NoTopic, KafkaException."""
     # A group of its own that never commits: looking moves nothing.
     client = clients.consumer(settings, f"{one.name}-look")
     try:
@@ -94,10 +93,7 @@ def _kind(event: Event) -> str:
 
 
 def _offsets(client: Consumer, topic: str, moment: int) -> dict[int, int]:
-    listed = client.list_topics(topic, timeout=clients.TIMEOUT).topics[topic]
-    if listed.error is not None or not listed.partitions:
-        raise NoTopic(f"the topic {topic} does not exist: `segstream topics create`")
-    asked = [TopicPartition(topic, partition, moment // 1000) for partition in listed.partitions]
+    asked = [TopicPartition(topic, partition, moment // 1000) for partition in clients.partitions(client, topic)]
     found = {}
     for part in client.offsets_for_times(asked, timeout=clients.TIMEOUT):
         if part.error is not None:

@@ -14,9 +14,17 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[a
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from schemas.settings import Settings
 
+SOON: Final = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError._WAIT_COORD,
+)
+"""A group of which nobody has asked yet, or a broker that has just started: ask again."""
 MECHANISM: Final = "SCRAM-SHA-512"
 _TRY: Final = 1.0
 """Seconds between looks at what the client has heard while no broker answers."""
@@ -75,6 +83,16 @@ def kafka_async(settings: Settings) -> dict[str, Any]:
             "sasl_plain_password": settings.kafka_password.get_secret_value(),
         }
     return options
+
+
+def _is_soon(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in SOON
+
+
+patiently: Final = retry(
+    retry=retry_if_exception(_is_soon), stop=stop_after_delay(30.0), wait=wait_fixed(0.1), reraise=True
+)
+"""Decorates what asks a group's coordinator, which may have to be found first."""
 
 
 class Heard:

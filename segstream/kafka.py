@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from schemas import connections, granted, offsets, topics
 from schemas.offsets import Place
@@ -19,12 +18,6 @@ from stream_app import logends
 
 TIMEOUT: Final = 5.0
 LAG: Final = "max.compaction.lag.ms"
-_SOON: Final = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-)
-"""A group of which nobody has asked yet, or a broker that has just started: ask again."""
 
 
 class KafkaUnreachable(RuntimeError):
@@ -169,12 +162,21 @@ def consumer(settings: Settings, group: str) -> Consumer:
     return logends.reader(settings, group)
 
 
-def deliver(settings: Settings, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
-    """Send one record and wait for it: its partition and offset. Raises KafkaUnreachable."""
+def deliver(
+    settings: Settings,
+    topic: str,
+    key: bytes | None,
+    value: bytes,
+    headers: Sequence[tuple[str, bytes]] = (),
+    within: float = 30.0,
+) -> tuple[int, int]:
+    """Send one record and wait for it, at most `within` seconds: its partition and offset. Raises KafkaUnreachable."""
     places: list[Any] = []
-    client = producer(settings)
-    client.produce(topic, value, key, on_delivery=lambda error, message: places.append(error or message))
-    if client.flush(30) or not places or isinstance(places[0], KafkaError):
+    client = producer(settings, **{"message.timeout.ms": round(within * 1000)})
+    client.produce(
+        topic, value, key, headers=list(headers), on_delivery=lambda error, message: places.append(error or message)
+    )
+    if client.flush(within) or not places or isinstance(places[0], KafkaError):
         raise KafkaUnreachable(f"Kafka did not take the record for {topic} ({places[:1]}); run it again")
     return places[0].partition(), places[0].offset()
 
@@ -196,23 +198,13 @@ def of_key(settings: Settings, name: str, key: bytes) -> Iterator[Message]:
     return (message for message in read(settings, name, only=partition) if message.key() == key)
 
 
-def _is_soon(error: BaseException) -> bool:
-    return isinstance(error, KafkaException) and error.args[0].code() in _SOON
-
-
-patiently: Final = retry(
-    retry=retry_if_exception(_is_soon), stop=stop_after_delay(6 * TIMEOUT), wait=wait_fixed(0.1), reraise=True
-)
-"""Decorates what asks a group's coordinator, which may have to be found first."""
-
-
-@patiently
+@connections.patiently
 def committed(client: Consumer, parts: list[TopicPartition]) -> list[TopicPartition]:
     """The partitions with the offsets that the client's group has committed. Raises KafkaException."""
     return list(client.committed(parts, timeout=TIMEOUT))
 
 
-@patiently
+@connections.patiently
 def commit(client: Consumer, parts: list[TopicPartition]) -> None:
     """Commit these offsets for the client's group, and wait for it. Raises KafkaException."""
     client.commit(offsets=parts, asynchronous=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from schemas import changes, topics
 from schemas.changes import ModelEvent
 from schemas.settings import Settings
@@ -14,19 +12,9 @@ from segstream import kafka
 def tell(settings: Settings, event: ModelEvent, within: float = 10.0) -> None:
     """Send an event and wait until Kafka has it. Raises kafka.KafkaUnreachable, or outcome.No where the topic is missing."""
     kafka.require(settings, topics.MODEL_EVENTS.name)
-    producer = kafka.producer(settings, **{"message.timeout.ms": round(within * 1000)})
-    failed: list[Any] = []
     key = (event.model_id or event.run_id).encode()
     headers = changes.headers(event, event.event_id, event.model_id or event.run_id, parse_rfc3339(event.at))
-    producer.produce(
-        topics.MODEL_EVENTS.name,
-        changes.encode(event),
-        key,
-        headers=headers,
-        on_delivery=lambda error, _: failed.append(error) if error is not None else None,
-    )
-    if producer.flush(within) or failed:
-        raise kafka.KafkaUnreachable(f"Kafka did not take the model event ({failed[0] if failed else 'no answer'})")
+    kafka.deliver(settings, topics.MODEL_EVENTS.name, key, changes.encode(event), headers, within)
 
 
 def read(settings: Settings) -> list[ModelEvent]:
