@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,19 @@ from typing import Any, Final
 import altair as alt
 import vl_convert
 
+from batch_trainer.names import DISTINCT
 from batch_trainer.palette import colours
 
 WIDTH: Final = 380
 """Pixels of a chart's inside: it must be readable on a phone, where it is as wide as the page."""
 
 
+COLUMNS: Final = 8
+"""Features that fit side by side."""
+SHORTEST: Final = 0.2
+"""Ways of less than this part of the longest are not drawn: the table beside the map has them."""
+ROWS: Final = 12
+"""Features below each other."""
 _LINES: Final = alt.Axis(labelLimit=170, labelExpr="split(datum.label, '|')", labelLineHeight=12)
 
 
@@ -127,23 +135,19 @@ def choice(report: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
 
     band = alt.Chart().transform_filter("isValid(datum.low)").mark_area(color=theme.soft, opacity=0.25)
     band = band.encode(x=x, y=alt.Y("low:Q", title=""), y2="high:Q")
-    stacked = alt.vconcat(
+    panels = [
         panel(
             "Agreement of the halves (dotted: 0.85 good, 0.75 the end)",
             *line("stability", ""),
             threshold(0.85),
             threshold(0.75),
-        ),
-        panel(
-            "Silhouette (dashed: the same customers, shuffled)",
-            band,
-            *line("shuffled", "", dash=True),
-            *line("silhouette", ""),
-        ),
-        panel("SSE (green ring: chosen)", *line("sse", ""), last=True),
-        spacing=14,
-    )
-    return _styled(stacked, theme)
+        )
+    ]
+    if any(row["silhouette"] is not None for row in rows):
+        title = "Silhouette (dashed: the same customers, shuffled)"
+        panels.append(panel(title, band, *line("shuffled", "", dash=True), *line("silhouette", "")))
+    panels.append(panel("SSE (green ring: chosen)", *line("sse", ""), last=True))
+    return _styled(alt.vconcat(*panels, spacing=14), theme)
 
 
 def landscape(report: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
@@ -180,20 +184,28 @@ def landscape(report: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
 
 
 def portraits(report: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
-    """How each segment differs from everyone, in standard deviations."""
+    """How each segment differs from everyone, in standard deviations: a row per segment, or per feature where there are many of them."""
+    traits = [segment["traits"] for segment in report["segments"]]
+    names = list(dict.fromkeys(name for own in traits for name in own))
+    if many := len(names) > COLUMNS:  # those that set a segment apart
+        far = {name: max(abs(own.get(name, 0.0)) for own in traits) for name in names}
+        told = [name for name in names if far[name] >= DISTINCT] or names
+        names = sorted(sorted(told, key=lambda name: -far[name])[:ROWS], key=names.index)
     rows = [
         {
-            "segment": _named(segment),
+            "segment": segment["id"] if many else _named(segment),
             "feature": report["features"]["labels"].get(name, name),
-            "z": round(z, 1) + 0.0,
+            "z": round(segment["traits"][name], 1) + 0.0,
         }  # no "-0.0"
         for segment in report["segments"]
-        for name, z in segment["traits"].items()
+        for name in names
+        if name in segment["traits"]
     ]
-    order = [_named(segment) for segment in report["segments"]]
+    order = list(dict.fromkeys(row["segment"] for row in rows))
+    axis = alt.Axis(orient="top", labelAngle=0 if many else -30, labelLimit=120)
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("feature:N", title=None, sort=None, axis=alt.Axis(labelAngle=-30, orient="top", labelLimit=120)),
-        y=alt.Y("segment:N", title=None, sort=order, axis=_LINES),
+        x=alt.X("segment:N" if many else "feature:N", title=None, sort=order if many else None, axis=axis),
+        y=alt.Y("feature:N" if many else "segment:N", title=None, sort=None if many else order, axis=_LINES),
     )
     shade = alt.Scale(domain=[-2, 0, 2], range=["#c8553d", theme.paper, "#2f7f86"], clamp=True, interpolate="lab")
     cells = base.mark_rect(stroke=theme.line, strokeWidth=1).encode(color=alt.Color("z:Q", scale=shade, legend=None))
@@ -201,7 +213,7 @@ def portraits(report: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
         text=alt.Text("z:Q", format="+.1f"),
         color=alt.condition("abs(datum.z) > 1.2", alt.value("#ffffff"), alt.value(theme.ink)),
     )
-    return _styled(alt.layer(cells, words).properties(width=WIDTH - 120, height=alt.Step(34)), theme)
+    return _styled(alt.layer(cells, words).properties(width=WIDTH - 120, height=alt.Step(22 if many else 34)), theme)
 
 
 def shares(report: Mapping[str, Any], theme: Theme) -> alt.TopLevelMixin:
@@ -327,13 +339,18 @@ def _ways(loadings: list[dict[str, Any]], xs: tuple[float, float], ys: tuple[flo
         if abs(step) > 1e-9
     ]
     reach = 0.8 * min((r for r in room if r > 0), default=0.0)
+    longest = max((math.hypot(way["x"], way["y"]) for way in loadings), default=0.0)
     ways = [
         {"x": x, "y": y, "x2": x + way["x"] * reach, "y2": y + way["y"] * reach, "label": way["label"]}
         for way in loadings
+        if math.hypot(way["x"], way["y"]) >= SHORTEST * longest
     ]
-    gap, below = 0.045 * (ys[1] - ys[0]), -float("inf")
+    gap, near = 0.045 * (ys[1] - ys[0]), 0.35 * (xs[1] - xs[0])
+    placed: list[dict[str, Any]] = []
     for way in sorted(ways, key=lambda way: way["y2"]):
-        below = way["label_y"] = max(way["y2"], below + gap)
+        beside = [other["label_y"] + gap for other in placed if abs(other["x2"] - way["x2"]) < near]
+        way["label_y"] = max([way["y2"], *beside])
+        placed.append(way)
     return ways
 
 

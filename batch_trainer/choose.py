@@ -220,7 +220,13 @@ def _evidence(rows: Sequence[Candidate], habits: Sequence[Habit], random: bool) 
         + ("" if row.silhouette is None else f" ({row.silhouette.data:.2f}, shuffled {row.silhouette.shuffled:.2f})")
         for row in known
     )
-    return (
-        f"no number of segments reaches an agreement of {STABLE:.2f} between the halves of the customers, segments of at least "
-        f"{SMALLEST:.0%} and a silhouette better than shuffled customers' (agreement by number: {measured or 'none measured'})"
+    agreement, smallest = (
+        f"an agreement of {STABLE:.2f} between the halves of the customers",
+        f"segments of at least {SMALLEST:.0%}",
     )
+    wanted = (
+        f"{agreement}, {smallest} and a silhouette better than shuffled customers'"
+        if any(row.silhouette for row in known)
+        else f"{agreement} and {smallest}"
+    )
+    return f"no number of segments reaches {wanted} (agreement by number: {measured or 'none measured'})"

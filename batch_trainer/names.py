@@ -9,6 +9,7 @@ import msgspec
 
 from schemas.artifact import Artifact, declared
 from schemas.features import POPULATIONS, UNKNOWN, is_share
+from schemas.places import spoken
 
 DISTINCT: Final = 0.35
 """How far (in standard deviations of all customers) a segment's mean must be from theirs to be worth a word."""
@@ -17,6 +18,10 @@ VERY: Final = 1.75
 LIFT: Final = 1.5
 SHARE: Final = 0.3
 """A value names a segment where it is this much more frequent than overall and has at least this share."""
+MOST: Final = 0.5
+NEARLY_ALL: Final = 0.8
+BOTH: Final = 0.9
+"""Shares of a segment for which a value, a place, and a pair of places must stand to be its name."""
 LONGEST: Final = 80
 """Characters of a name that is given by hand."""
 
@@ -79,8 +84,8 @@ class Portrait(msgspec.Struct, frozen=True, kw_only=True):
     """Mean of each numeric feature against all customers', in standard deviations, transformed units."""
     top: Mapping[str, tuple[str, float, float]]
     """The most over-represented value of each category: value, share in the segment, share overall."""
-    prevailing: Mapping[str, str] | None = None
-    """Where nothing but categories makes the distance: the value that most of the segment have, by category. None elsewhere."""
+    frequent: Mapping[str, tuple[tuple[str, float], ...]] | None = None
+    """Where nothing but categories makes the distance: the most frequent values of each with their share. None elsewhere."""
 
 
 def name_segments(
@@ -94,10 +99,11 @@ def name_segments(
     ('Frequent big spenders', 'One-time buyers')
     """
     held = list(kept) or [None] * len(portraits)
+    somewhere = any(_place(portrait.frequent) for portrait in portraits if portrait.frequent is not None)
     used = {name for name in held if name is not None} | set(taken)
     names = []
     for portrait, old in zip(portraits, held, strict=True):
-        name = old if old is not None else _unique(portrait, used)
+        name = old if old is not None else _unique(portrait, used, somewhere)
         used.add(name)
         names.append(name)
     return tuple(names)
@@ -150,8 +156,8 @@ def renamed(artifact: Artifact, model_id: str, segment_id: str, name: str) -> Ar
     return declared(msgspec.structs.replace(artifact, segments=segments, parent=model_id))
 
 
-def _unique(portrait: Portrait, used: set[str]) -> str:
-    candidates = _candidates(portrait)
+def _unique(portrait: Portrait, used: set[str], somewhere: bool) -> str:
+    candidates = _candidates(portrait, somewhere)
     for name in candidates:
         if name not in used:
             return name
@@ -161,13 +167,12 @@ def _unique(portrait: Portrait, used: set[str]) -> str:
     return f"{candidates[0]} {number}"
 
 
-def _candidates(portrait: Portrait) -> list[str]:
-    """Names from the plainest to the most particular."""
+def _candidates(portrait: Portrait, somewhere: bool) -> list[str]:
+    """Names from the plainest to the most particular; `somewhere`: some segment of the model is named by its place."""
     values = _values(portrait)
-    if portrait.prevailing is not None:
-        people = _people(portrait.prevailing)
-        told = set(portrait.prevailing.values())
-        return [people, *(f"{people}, {text}" for name, text in values.items() if portrait.top[name][0] not in told)]
+    if portrait.frequent is not None:
+        people = _people(portrait.frequent, somewhere)
+        return [people, *(f"{people}, {text}" for name, text in values.items() if portrait.top[name][0] not in people)]
     features = [feature for feature, value in _ranked(portrait.z) if _word(feature, value)][:4]
     if any(map(is_share, portrait.z)):
         liked = list(filter(is_share, features))
@@ -196,26 +201,56 @@ def _lovers(features: Sequence[str]) -> str:
     )
 
 
-def _people(prevailing: Mapping[str, str]) -> str:
-    """People by what most of them are.
+def _people(frequent: Mapping[str, tuple[tuple[str, float], ...]], somewhere: bool = False) -> str:
+    """People by what most of them are, and by where they are from, if only from elsewhere than those who have a place.
 
-    >>> _people({"gender": "F", "age_band": "25-34", "country": "France"}), _people({"gender": "(unknown)", "region": "Asia"})
-    ('Women 25-34 from France', 'Customers of unknown gender from Asia')
-    >>> _people({"age_band": "(unknown)"}), _people({"region": "(unknown)", "country": "Atlantis"}), _people({"region": "(unknown)"})
-    ('Customers of unknown age', 'Customers from Atlantis', 'Customers from elsewhere')
+    >>> _people({"gender": (("F", 0.9),), "age_band": (("25-34", 0.7),), "country": (("France", 1.0),)})
+    'Women 25-34 from France'
+    >>> _people({"gender": (("(unknown)", 1.0),), "region": (("Asia", 0.9),)})
+    'Customers of unknown gender from Asia'
+    >>> _people({"gender": (("M", 0.9),), "country": (("Brazil", 0.3), ("Japan", 0.2))}, somewhere=True)
+    'Men from other countries'
     """
-    gender, band = prevailing.get("gender"), prevailing.get("age_band")
-    country, region = (prevailing.get(name) for name in ("country", "region"))
+    most = {name: values[0][0] for name, values in frequent.items() if values and values[0][1] > MOST}
+    gender, band = most.get("gender"), most.get("age_band")
     text = "customers" if gender in (None, UNKNOWN) else _readable("gender", gender or "")
     if band not in (None, UNKNOWN):
         text += f" {band}"
     if unknown := [name for name, value in (("gender", gender), ("age", band)) if value == UNKNOWN]:
         text += f" of unknown {' and '.join(unknown)}"
-    if country == UNKNOWN:
+    if most.get("country") == UNKNOWN:
         text += " of unknown country"
-    elif country or region:
-        text += f" from {country or ('elsewhere' if region == UNKNOWN else region)}"
+    elif place := _place(frequent):
+        text += f" from {place}"
+    elif somewhere and ("country" in frequent or "region" in frequent):
+        text += " from other countries"
     return text[0].upper() + text[1:]
+
+
+def _place(frequent: Mapping[str, tuple[tuple[str, float], ...]]) -> str:
+    """Where people are from: a country, two or three, or a region, the fewest words that speak for nearly all; nothing where they are from all over.
+
+    >>> _place({"country": (("Germany", 0.52), ("France", 0.48)), "region": (("Western Europe", 1.0),)})
+    'Germany and France'
+    >>> _place({"country": (("France", 0.3), ("United Kingdom", 0.3), ("Germany", 0.3)), "region": (("Western Europe", 1.0),)})
+    'Western Europe'
+    >>> _place({"country": (("South Korea", 0.5), ("Japan", 0.2), ("Australia", 0.2)), "region": (("Asia", 0.7),)})
+    'South Korea, Japan and Australia'
+    >>> _place({"country": (("United States", 0.6),)}), _place({"country": (("Spain", 0.1),), "region": (("(unknown)", 0.9),)})
+    ('the United States', 'elsewhere')
+    """
+    countries, regions = frequent.get("country", ()), frequent.get("region", ())
+    known = [(spoken(value), share) for value, share in countries if value != UNKNOWN]
+    for count, needed in ((1, NEARLY_ALL), (2, BOTH)):
+        if sum(share for _, share in known[:count]) >= needed:
+            return " and ".join(name for name, _ in known[:count])
+    if regions and regions[0][1] >= NEARLY_ALL:
+        return "elsewhere" if regions[0][0] == UNKNOWN else regions[0][0]
+    if len(known) == 3 and sum(share for _, share in known) >= NEARLY_ALL:
+        return f"{known[0][0]}, {known[1][0]} and {known[2][0]}"
+    if known and known[0][1] > MOST:
+        return known[0][0]
+    return regions[0][0] if regions and regions[0][1] > MOST and regions[0][0] != UNKNOWN else ""
 
 
 def _ranked(z: Mapping[str, float]) -> list[tuple[str, float]]:

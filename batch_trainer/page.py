@@ -12,7 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from batch_trainer.landscape import LEAST
+from batch_trainer.names import DISTINCT
 from schemas.features import FEATURES, UNKNOWN, is_share
+from schemas.places import spoken
 
 _NAMESPACES: Final = re.compile(r' xmlns(:\w+)?="[^"]*"')
 
@@ -54,8 +56,10 @@ def html(report: Mapping[str, Any], drawn: Pictures | None = None) -> str:
             distance=[column["feature"] for column in report["features"]["distance"]],
             relations=quality,
             colours=_colours(report),
+            separated=any(row["silhouette"] for row in report["choice"]["table"]),
             least=LEAST,
-            shown=_shown(report),
+            shown=by_values(report),
+            medians={segment["id"]: _medians(segment) for segment in report["segments"]},
             # The SVG is made by us from numbers and escaped text; within HTML it needs no namespaces.
             pictures={
                 name: {kind: Markup(_NAMESPACES.sub("", svg)) for kind, svg in kinds.items()}
@@ -78,14 +82,28 @@ def _verdict(report: Mapping[str, Any]) -> dict[str, str]:
     return {"kind": "holds", "text": "May be published: every gate holds."}
 
 
-def _shown(report: Mapping[str, Any]) -> list[str]:
-    """The profile columns whose most frequent values say something: not numbers that spread widely."""
+def by_values(report: Mapping[str, Any]) -> list[str]:
+    """The profile columns that their most frequent values describe: categories, and numbers with few values (orders), but not those that spread widely (spend).
+
+    >>> def report(*shares): return {"features": {"profile": ["orders"]}, "segments": [{"top": {"orders": [{"value": "1", "share": s} for s in shares]}}]}
+    >>> by_values(report(0.5, 0.2, 0.1)), by_values(report(0.2, 0.01, 0.01))
+    (['orders'], [])
+    """
     return [
         name
         for name in report["features"]["profile"]
         if FEATURES[name].kind == "category"
-        or any(s["top"].get(name) and s["top"][name][0]["share"] >= 0.2 for s in report["segments"])
+        or any(sum(top["share"] for top in s["top"].get(name, ())) >= 0.5 for s in report["segments"])
     ]
+
+
+def _medians(segment: Mapping[str, Any]) -> dict[str, float]:
+    """The medians that say something of a segment: all but those of shares that are nothing out of the ordinary there."""
+    return {
+        name: value
+        for name, value in segment["medians"].items()
+        if not is_share(name) or segment["traits"].get(name, 0.0) >= DISTINCT
+    }
 
 
 def _colours(report: Mapping[str, Any]) -> dict[str, str]:
@@ -130,11 +148,12 @@ def typical(segment: Mapping[str, Any]) -> str:
     for name, value in segment["medians"].items():
         if is_share(name) and not value:
             continue
-        one, many = _PHRASES.get(name, (f"{label(name).lower()} {{}}",) * 2)
+        other = f"{{}} of the items {name.partition(':')[2]}" if is_share(name) else f"{label(name).lower()} {{}}"
+        one, many = _PHRASES.get(name, (other, other))
         found.append((one if value == 1.0 else many).format(measure(value, name)))
     for name, top in segment["top"].items():
         if top and FEATURES[name].kind == "category" and top[0]["value"] != UNKNOWN:
-            found.append(_PHRASES.get(name, (f"{label(name).lower()} {{}}",))[0].format(top[0]["value"]))
+            found.append(_PHRASES.get(name, (f"{label(name).lower()} {{}}",))[0].format(spoken(top[0]["value"])))
     return ", ".join(found)
 
 
@@ -155,7 +174,12 @@ _PHRASES: Final = {
 }
 
 
-def _short(value: Any) -> str:
+def shortly(value: Any) -> str:
+    """A gate's value or threshold, of few digits.
+
+    >>> shortly(0.0416285), shortly(4372), shortly("accepted")
+    ('0.0416', '4,372', 'accepted')
+    """
     if isinstance(value, float):
         return f"{value:,.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -190,7 +214,7 @@ def _environment() -> Environment:
         "signed": lambda value: f"{value:+.2f}",
         "measure": measure,
         "label": label,
-        "short": _short,
+        "short": shortly,
         "remarks": _remarks,
         "sentence": _sentence,
     }

@@ -45,8 +45,12 @@ def medians(spec: FeatureSpec, rows: Sequence[Facts]) -> dict[str, float]:
 
 def tops(spec: FeatureSpec, rows: Sequence[Facts]) -> dict[str, tuple[tuple[str, float], ...]]:
     """The most frequent values of each profile column with their share; a tie goes to the first by name."""
+    return _most_frequent(spec.profile, rows)
+
+
+def _most_frequent(names: Sequence[str], rows: Sequence[Facts]) -> dict[str, tuple[tuple[str, float], ...]]:
     found = {}
-    for name in spec.profile:
+    for name in names:
         ranked = sorted(Counter(values_of(name, rows)).items(), key=lambda item: (-item[1], item[0]))
         found[name] = tuple((value, count / len(rows)) for value, count in ranked[:TOP])
     return found
@@ -117,15 +121,12 @@ def portraits(
                     sorted(counts), key=lambda v: counts[v] / overall[v] if counts[v] >= 0.3 * len(own) else 0.0
                 )
                 top[name] = (value, counts[value] / len(own), overall[value] / rows)
-        found.append(Portrait(medians=medians(spec, own), z=z, top=top, prevailing=_prevailing(spec, own)))
+        found.append(Portrait(medians=medians(spec, own), z=z, top=top, frequent=_frequent(spec, own)))
     return found
 
 
-def _prevailing(spec: FeatureSpec, own: Sequence[Facts]) -> dict[str, str] | None:
-    if spec.numbers():
-        return None
-    most = {c.feature: Counter(values_of(c.feature, own)).most_common(1)[0] for c in spec.categories()}
-    return {name: value for name, (value, count) in most.items() if 2 * count > len(own)}
+def _frequent(spec: FeatureSpec, own: Sequence[Facts]) -> dict[str, tuple[tuple[str, float], ...]] | None:
+    return None if spec.numbers() else _most_frequent([c.feature for c in spec.categories()], own)
 
 
 def _categories(spec: FeatureSpec) -> list[str]:

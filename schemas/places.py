@@ -51,6 +51,21 @@ _NAMES: Final = {
     "Oceania": "Australia|AUS|AU; New Zealand|NZL|NZ; Fiji|FJI|FJ; Papua New Guinea|PNG|PG",
 }
 
+_WITH_ARTICLE: Final = frozenset(
+    {
+        "United States",
+        "United States of America",
+        "USA",
+        "US",
+        "United Kingdom",
+        "UK",
+        "Channel Islands",
+        "Netherlands",
+        "Bahamas",
+    }
+    | {"Dominican Republic", "Czech Republic", "United Arab Emirates", "UAE", "Philippines"}
+)
+
 REGIONS: Final = {
     " ".join(name.split()): region
     for region, countries in _NAMES.items()
@@ -76,3 +91,12 @@ def band(age: int | None) -> str | None:
     ('under 18', '18-24', '65+', None)
     """
     return None if age is None else BANDS[max(0, bisect_right(_STARTS, age) - 1)][1]
+
+
+def spoken(country: str) -> str:
+    """A country as it stands in a sentence.
+
+    >>> spoken("United States"), spoken("France")
+    ('the United States', 'France')
+    """
+    return f"the {country}" if country in _WITH_ARTICLE else country

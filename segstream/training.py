@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batch_trainer.canon import unprintable
+from batch_trainer.page import by_values, measure, shortly
 from batch_trainer.recipes import RECIPES, Recipe
 from batch_trainer.report import summary, write_report
 from batch_trainer.trainer import Training
@@ -143,11 +144,14 @@ def show(done: Done, out: Console) -> None:
     out.print(
         f"[bold]{report['model_id']}[/] recipe {report['recipe']}: {report['rows']} customers, {report['prospects']} prospects"
     )
+    valued = by_values(report)
     columns = list(report["features"]["profile"])[:4]
     table = Table("segment", "customers", "share", *(name.replace("_", " ") for name in columns))
     for segment in report["segments"]:
         tops = [
             ", ".join(f"{top['value']} {top['share']:.0%}" for top in segment["top"].get(name, ())[:3])
+            if name in valued
+            else f"median {measure(segment['medians'].get(name), name)}"
             for name in columns
         ]
         table.add_row(f"{segment['id']} {segment['name']}", str(segment["size"]), f"{segment['share']:.1%}", *tops)
@@ -170,7 +174,7 @@ def show(done: Done, out: Console) -> None:
         needed = f"{gate['bound']} {gate['threshold']}".strip()
         colour = {"holds": "green", "warns": "yellow", "fails": "red"}[gate["verdict"]]
         out.print(
-            f"gate {gate['name']}: {gate['value']} (needed: {needed}) [{colour}]{gate['verdict']}[/]",
+            f"gate {gate['name']}: {shortly(gate['value'])} (needed: {needed}) [{colour}]{gate['verdict']}[/]",
             highlight=False,
         )
     for name, reason in report["features"]["left_out"].items():
