@@ -228,14 +228,14 @@ def _people(frequent: Mapping[str, tuple[tuple[str, float], ...]], somewhere: bo
 
 
 def _place(frequent: Mapping[str, tuple[tuple[str, float], ...]]) -> str:
-    """Where people are from: a country, two or three, or a region, the fewest words that speak for nearly all; nothing where they are from all over.
+    """Where people are from: a country, two or three by name, or a region, the fewest words that speak for nearly all; nothing where they are from all over.
 
     >>> _place({"country": (("Germany", 0.52), ("France", 0.48)), "region": (("Western Europe", 1.0),)})
-    'Germany and France'
+    'France and Germany'
     >>> _place({"country": (("France", 0.3), ("United Kingdom", 0.3), ("Germany", 0.3)), "region": (("Western Europe", 1.0),)})
     'Western Europe'
     >>> _place({"country": (("South Korea", 0.5), ("Japan", 0.2), ("Australia", 0.2)), "region": (("Asia", 0.7),)})
-    'South Korea, Japan and Australia'
+    'Australia, Japan and South Korea'
     >>> _place({"country": (("United States", 0.6),)}), _place({"country": (("Spain", 0.1),), "region": (("(unknown)", 0.9),)})
     ('the United States', 'elsewhere')
     """
@@ -243,11 +243,12 @@ def _place(frequent: Mapping[str, tuple[tuple[str, float], ...]]) -> str:
     known = [(spoken(value), share) for value, share in countries if value != UNKNOWN]
     for count, needed in ((1, NEARLY_ALL), (2, BOTH)):
         if sum(share for _, share in known[:count]) >= needed:
-            return " and ".join(name for name, _ in known[:count])
+            return " and ".join(sorted(name for name, _ in known[:count]))
     if regions and regions[0][1] >= NEARLY_ALL:
         return "elsewhere" if regions[0][0] == UNKNOWN else regions[0][0]
     if len(known) == 3 and sum(share for _, share in known) >= NEARLY_ALL:
-        return f"{known[0][0]}, {known[1][0]} and {known[2][0]}"
+        first, second, third = sorted(name for name, _ in known)
+        return f"{first}, {second} and {third}"
     if known and known[0][1] > MOST:
         return known[0][0]
     return regions[0][0] if regions and regions[0][1] > MOST and regions[0][0] != UNKNOWN else ""

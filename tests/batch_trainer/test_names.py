@@ -18,12 +18,23 @@ portraits = st.builds(
     ),
 )
 
+places = st.lists(
+    st.sampled_from(["France", "Germany", "Japan", "(unknown)"]), min_size=1, max_size=3, unique=True
+).map(lambda names: tuple((name, share) for name, share in zip(names, (0.5, 0.3, 0.15), strict=False)))
+people = st.builds(
+    Portrait,
+    medians=st.just({}),
+    z=st.just({}),
+    top=st.just({}),
+    frequent=st.fixed_dictionaries({"country": places, "gender": st.sampled_from([(("F", 1.0),), (("M", 0.4),)])}),
+)
+
 
 def bag(name: str) -> tuple[str, ...]:
     return tuple(sorted(name.lower().replace(",", "").split()))
 
 
-@given(st.lists(portraits, min_size=1, max_size=8))
+@given(st.lists(portraits, min_size=1, max_size=8) | st.lists(people, min_size=1, max_size=8))
 def test_no_two_segments_have_a_name_of_the_same_words(found: list[Portrait]) -> None:
     names = name_segments(found)
     assert len({bag(name) for name in names}) == len(found)
@@ -36,3 +47,13 @@ def test_a_name_that_is_carried_on_is_not_given_to_another(found: list[Portrait]
     again = name_segments(found, kept, ["Prospects"])
     assert again[0] == first[-1]
     assert len({*again, "Prospects"}) == len(found) + 1
+
+
+def test_whoever_is_from_all_over_is_from_other_countries_where_another_segment_has_a_place() -> None:
+    def portrait(*countries: tuple[str, float]) -> Portrait:
+        return Portrait(medians={}, z={}, top={}, frequent={"country": countries})
+
+    scattered = portrait(("Spain", 0.12), ("Belgium", 0.1), ("Italy", 0.08))
+    named = name_segments([portrait(("Germany", 0.52), ("France", 0.48)), scattered])
+    assert named == ("Customers from France and Germany", "Customers from other countries")
+    assert name_segments([scattered]) == ("Customers",)
