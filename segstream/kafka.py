@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -60,7 +60,8 @@ def create(settings: Settings) -> list[dict[str, Any]]:
         )
         for future in pending.values():
             future.result()
-        _wait_for({topic.name for topic in missing}, settings)
+        names = {topic.name for topic in missing}
+        _until(lambda: names <= set(partition_counts(settings)), f"the topics {sorted(names)}")
     _let_forget(client, [topic for topic in topics.ALL if topic.compacted and topic.name in there])
     made = {topic.name for topic in missing}
     return [{**row, "created": row["name"] in made} for row in check(settings)]
@@ -79,9 +80,13 @@ def _keeps_too_long(topic: Topic, config: dict[str, str]) -> bool:
     return topic.compacted and int(config.get(LAG) or 0) > int(topic.config()[LAG])
 
 
-def _let_forget(client: AdminClient, compacted: Iterable[Topic]) -> None:
+def _let_forget(client: AdminClient, compacted: Sequence[Topic]) -> None:
     """Bound how long topics that are there already keep replaced records."""
-    configs = _configs(client, compacted)
+
+    def too_long() -> list[Topic]:
+        configs = _configs(client, compacted)
+        return [topic for topic in compacted if _keeps_too_long(topic, configs[topic.name])]
+
     resources = [
         ConfigResource(
             ConfigResource.Type.TOPIC,
@@ -91,18 +96,20 @@ def _let_forget(client: AdminClient, compacted: Iterable[Topic]) -> None:
                 for name in (LAG, "delete.retention.ms")
             ],
         )
-        for topic in compacted
-        if _keeps_too_long(topic, configs[topic.name])
+        for topic in too_long()
     ]
-    for future in client.incremental_alter_configs(resources).values() if resources else ():
-        future.result()
+    if resources:
+        for future in client.incremental_alter_configs(resources).values():
+            future.result()
+        _until(lambda: not too_long(), f"{LAG} of {', '.join(resource.name for resource in resources)}")
 
 
-def _wait_for(names: set[str], settings: Settings) -> None:
+def _until(shown: Callable[[], bool], what: str) -> None:
+    """Wait until what was taken is shown: the controller answers before the brokers have heard of it."""
     deadline = time.monotonic() + 30
-    while not names <= set(partition_counts(settings)):
+    while not shown():
         if time.monotonic() > deadline:
-            raise KafkaUnreachable(f"Kafka took the topics {sorted(names)} but does not show them")
+            raise KafkaUnreachable(f"Kafka took {what} but does not show it")
         time.sleep(0.1)
 
 

@@ -319,7 +319,7 @@ def test_topics_are_made_to_forget_and_an_export_holds_what_was_sent_decided_and
     resource = ConfigResource(ConfigResource.Type.TOPIC, topics.USERS.name, incremental_configs=[forgets])
     client = kafka.admin(shop.settings)  # it must live until the answer is there
     [made.result() for made in client.incremental_alter_configs([resource]).values()]
-    assert problems(shop) == [topics.USERS.name], "it would keep what was erased"
+    wait_for(lambda: problems(shop) == [topics.USERS.name], "the broker shows a topic that would keep what was erased")
     kafka.create(shop.settings)
     assert problems(shop) == []
     shop.worker().wait_ready()
