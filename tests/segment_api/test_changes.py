@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -170,7 +171,11 @@ class Ear:
         wait_for(lambda: bool(self.last) or bool(self.kinds), "connected", 20)
 
     def _listen(self, url: str, headers: dict[str, str]) -> None:
-        with httpx.Client(timeout=60) as client, client.stream("GET", url, headers=headers) as answer:
+        with (
+            contextlib.suppress(httpx.RemoteProtocolError),  # a server that stops ends its streams in the middle
+            httpx.Client(timeout=60) as client,
+            client.stream("GET", url, headers=headers) as answer,
+        ):
             kind = ""
             for line in answer.iter_lines():
                 name, _, value = line.partition(": ")
