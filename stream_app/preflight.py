@@ -114,7 +114,7 @@ def _cluster(settings: Settings) -> tuple[AdminClient, dict[str, int]]:
     retrying = Retrying(
         retry=retry_if_exception_type(KafkaException),
         stop=stop_after_delay(timeout),
-        wait=wait_exponential_jitter(initial=0.5, max=5),
+        wait=wait_exponential_jitter(multiplier=0.5, max=5),
         before_sleep=waiting,
         reraise=True,
     )
