@@ -258,7 +258,7 @@ class Worker:
         message: ChunkMessage = event.message
         consumer: ChunkConsumer = self.app.consumer  # type: ignore[assignment]
         tp, partition = message.tp, message.partition
-        if not consumer.is_current(message) or partition not in self.store.owned:
+        if not consumer.is_current(message) or partition not in self.store.owned or self.lease.is_lost:
             event.ack()  # not done: the consumer reads it again
             return
         if not self._looked.is_set():  # the first events should not go undecided because the model came a moment later
@@ -365,6 +365,7 @@ class Worker:
             started=bool(self.store.owned),
             recovering=self.app.in_recovery,
             owned=self.store.owned,
+            leased=self.lease.holds,
             progress={f"{tp.topic}-{tp.partition}": progress for tp, progress in self._progress.items()},
             model_id=self.model.id if self.model else None,
             model_refused=state.refused,

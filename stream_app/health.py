@@ -41,6 +41,8 @@ class Condition:
     model_refused: str
     redis_error: str
     projection_error: str
+    leased: bool = True
+    """Whether something may be written: the group has answered lately."""
     stalled: tuple[str, ...] = ()
     """What the watchdog has to say."""
 
@@ -66,6 +68,8 @@ def judge(condition: Condition) -> Verdict:
         reasons.append("not yet a member of the consumer group")
     elif condition.recovering:
         reasons.append("customers are being restored from the changelog")
+    elif not condition.leased:
+        reasons.append("the consumer group has not answered lately: nothing may be written")
     if condition.model_id is None:
         reasons.append("no model yet: `segstream train --publish`")
     degraded = []

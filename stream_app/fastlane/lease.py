@@ -59,6 +59,11 @@ class Lease:
             self.on_lost(LeaseLost("the group has given this worker up; what it has in hand may be another's by now"))
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the group no longer knows us: a rebalance follows, and no work should begin before it."""
+        return self._lost
+
+    @property
     def holds(self) -> bool:
         """Whether something may be sent now; before there ever was a group, too."""
         return not self._lost and (self._until is None or self._clock() < self._until)

@@ -346,6 +346,13 @@ class ChunkProducer(driver.Producer):
         idempotent = self.app.conf.producer_max_batch_size > 1  # the pip-only broker has no producer ids
         return {**super()._settings_extra(), "enable_idempotence": idempotent}
 
+    async def flush(self) -> None:
+        """Wait for nothing: what a commit or a rebalance must not overtake was awaited before it was acknowledged.
+
+        Faust waits here for all that is on its way. The rest of it (drift's blocks) is sent under the lease: when the group has given this
+        worker up, only the next assignment begins another one, and the rebalance that brings it would wait here for ever.
+        """
+
     @property
     def client(self) -> aiokafka.AIOKafkaProducer:
         """The aiokafka client, once started: whole batches can be sent only with it."""

@@ -123,7 +123,9 @@ CALLERS: list[tuple[Callable[..., Any], list[str]]] = [
     (base.Transport.create_consumer, ["Consumer"]),
     (base.Transport.create_producer, ["Producer"]),
     (App.transport.fget, ["_transport"]),  # type: ignore[attr-defined]
-    (App._on_partitions_revoked, ["stop_flow", "clear", "_consumer_wait_empty"]),
+    (App._on_partitions_revoked, ["stop_flow", "clear", "_consumer_wait_empty", "_producer_flush"]),
+    (App._producer_flush, ["_producer.flush()"]),
+    (faust_consumer.Consumer._commit_offsets, ["producer.flush()"]),
     (Recovery.on_recovery_completed, ["perform_seek", "resume_partitions", "on_recovery_completed"]),
     (Recovery._resume_streams, ["perform_seek", "resume_partitions"]),
     (Recovery._seek_offsets, ["seek_wait"]),
@@ -195,6 +197,21 @@ def consumer() -> ChunkConsumer:
     made = app._new_consumer()
     assert isinstance(made, ChunkConsumer)
     return made
+
+
+def test_neither_a_commit_nor_a_rebalance_waits_for_what_only_the_next_assignment_lets_be_sent(
+    consumer: ChunkConsumer,
+) -> None:
+    class Sending:
+        async def flush(self) -> None:
+            await asyncio.Event().wait()
+
+    async def flushed() -> None:
+        producer = consumer.transport.create_producer()
+        producer._producer = Sending()  # type: ignore[attr-defined]
+        await asyncio.wait_for(producer.flush(), 5)
+
+    asyncio.run(flushed())
 
 
 def chunk(begin: int, end: int, epoch: int = 0) -> ChunkMessage:

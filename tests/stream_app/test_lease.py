@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
+from schemas import topics
+from segstream import kafka
 from stream_app.fastlane.lease import Lease, LeasedCoordinator, LeaseLost
+from stream_app.health import Condition, judge
 from tests.installation import Installation, orders
 from tests.waiting import wait_for
 
@@ -27,6 +31,52 @@ async def sleeps_before_the_changelog(client, topic, by_partition):
     return await send(client, topic, by_partition)
 outbox.send = sleeps_before_the_changelog
 """
+
+FORGOTTEN = """
+import asyncio, pathlib
+from schemas import topics
+from stream_app import app
+from stream_app.fastlane.batches import Record
+from stream_app.outbox import Piece
+from stream_app.work import Work
+start = app.Worker._start
+async def hooked(worker):
+    await start(worker)
+    asks, asked = worker.lease.wait, asyncio.Event()
+    async def noted():
+        asked.set()
+        await asks()
+    async def forgotten():
+        while not pathlib.Path({path!r}).exists():
+            await asyncio.sleep(0.02)
+        worker.lease.lose()
+        block = (topics.DRIFT_BLOCKS.name, 0, Record(None, b"on its way"))
+        await worker.outbox.submit(Piece(Work(partition=0), acknowledge=lambda: None, extra=(block,), size=0))
+        worker.lease.wait = noted
+        await asked.wait()
+        thread = worker.app.consumer._thread
+        thread.thread_loop.call_soon_threadsafe(thread._consumer._coordinator.reset_generation)
+        pathlib.Path({path!r}).unlink()
+    worker._guarded(forgotten())
+app.Worker._start = hooked
+"""
+
+
+def test_who_was_given_up_with_nothing_but_drifts_blocks_on_their_way_joins_again(
+    shop: Installation, tmp_path: Path
+) -> None:
+    one = shop.prepare()
+    switch = tmp_path / "switch"
+    worker = shop.worker(FORGOTTEN.format(path=str(switch)), SEGSTREAM_STALL_TIMEOUT="16").wait_ready()
+    shop.produce(orders(500, 50))
+    shop.caught_up()
+    switch.touch()
+    wait_for(lambda: not switch.exists(), "the group has given it up while a block waits to be sent", 180)
+    worker.wait_ready()
+    shop.produce(orders(500, 50, first=500))
+    shop.caught_up()
+    shop.assert_exact(one)
+    assert b"on its way" in [message.value() for message in kafka.read(shop.settings, topics.DRIFT_BLOCKS.name)]
 
 
 def test_who_wakes_after_its_session_in_the_middle_of_a_send_writes_nothing(shop: Installation, tmp_path: Path) -> None:
@@ -73,6 +123,17 @@ def test_a_lease_holds_for_a_part_of_the_session_from_when_the_heartbeat_was_sen
     assert not lease.holds, "a heartbeat under way does not bring back what is another's"
     lease.take(8.6, 10.0)
     assert lease.holds
+
+
+def test_who_may_write_nothing_is_not_ready() -> None:
+    well = Condition(
+        started=True, recovering=False, owned=frozenset({0}), progress={}, model_id="m-1", model_refused="", redis_error="",
+        projection_error="", leased=True,
+    )  # fmt: skip
+    assert judge(well).ready
+    assert judge(replace(well, leased=False)).reasons == [
+        "the consumer group has not answered lately: nothing may be written"
+    ]
 
 
 def test_only_the_group_that_gives_customers_keeps_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
