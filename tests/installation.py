@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import redis
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -33,6 +34,7 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.signing import Keyring
 from segstream import kafka, verify
+from segstream.outcome import No
 from stream_app.segmenter import Position, step
 from tests.schemas.models import SIGNER, model, sealed
 from tests.waiting import wait_for
@@ -112,7 +114,7 @@ class WorkerProcess:
             assert self.process.poll() is None, f"the worker has ended:\n{self.tail()}"
             return self.ready().get("ready") is True
 
-        wait_for(look, "the worker is ready", deadline)
+        wait_for(look, "the worker is ready", deadline, every=0.1)
         return self
 
     def metric(self, name: str) -> float:
@@ -229,7 +231,16 @@ class Installation:
         client.close()
 
     def caught_up(self, deadline: float = 90.0) -> None:
-        verify.caught_up(self.settings, deadline)
+        """Wait until the workers have committed everything; fail at once when the last of them has ended by itself."""
+        until = time.monotonic() + deadline
+        while True:
+            try:
+                return verify.caught_up(self.settings, 2.0)
+            except No:
+                if time.monotonic() > until:
+                    raise
+            if self.workers and all(worker.process.poll() is not None for worker in self.workers):
+                pytest.fail(f"no worker is left, the last one said:\n{self.workers[-1].tail()}")
 
     def state(self) -> dict[str, Customer]:
         """The customers as the changelog holds them."""
@@ -306,4 +317,4 @@ class Installation:
                 for user_id, c in state.items()
             )
 
-        wait_for(shown, "redis shows every customer", 30)
+        wait_for(shown, "redis shows every customer", 30, every=0.2)

@@ -22,6 +22,7 @@ from confluent_kafka import KafkaException
 from sandbox.kafka import Kafka
 from sandbox.redis import Redis
 from schemas.settings import Settings
+from segstream import verify
 from segstream.outcome import No
 from tests.faults.cluster import Cluster
 from tests.faults.crew import Crew
@@ -72,7 +73,7 @@ def caught_up(shop: Installation) -> None:
     until = time.monotonic() + CATCH_UP
     while True:
         try:
-            return shop.caught_up(until - time.monotonic())
+            return verify.caught_up(shop.settings, until - time.monotonic())
         except KafkaException:
             if time.monotonic() > until:
                 raise

@@ -95,9 +95,9 @@ def test_segments_have_their_live_sizes(api: TestClient, settings: Settings) -> 
 def test_a_published_model_is_used_and_a_refused_one_is_not(api: TestClient, registry: Registry) -> None:
     second, data = sealed(shift=0.5)
     registry.publish(second, data, at=2, by="test")
-    wait_for(lambda: api.get("/v1/models/active").json()["model_id"] == second, "the new model is used", 6)
+    wait_for(lambda: api.get("/v1/models/active").json()["model_id"] == second, "the new model is used")
     registry.publish("m-bad", b"no artifact", at=3, by="test")
-    wait_for(lambda: "not signed" in api.get("/v1/models/active").json()["refused"], "the refusal shows", 6)
+    wait_for(lambda: "not signed" in api.get("/v1/models/active").json()["refused"], "the refusal shows")
     assert api.get("/v1/models/active").json()["model_id"] == second
     assert "not signed" in api.get("/ready").json()["degraded"][0]
 
@@ -108,7 +108,7 @@ def test_without_redis_it_says_so_and_comes_back(api: TestClient, own_redis: Red
     assert "redis does not answer" in api.get("/ready").json()["reasons"][0]
     assert api.post("/v1/what-if", json={}).status_code == 200, "the model is kept"
     own_redis.start()
-    wait_for(lambda: api.get("/ready").status_code == 200, "ready again", 10)
+    wait_for(lambda: api.get("/ready").status_code == 200, "ready again")
 
 
 def test_metrics_name_routes_and_no_customer(api: TestClient) -> None:

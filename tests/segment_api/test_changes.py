@@ -168,7 +168,7 @@ class Ear:
         headers = {"Last-Event-ID": last} if last else {}
         self._thread = threading.Thread(target=self._listen, args=(str(client.base_url) + path, headers), daemon=True)
         self._thread.start()
-        wait_for(lambda: bool(self.last) or bool(self.kinds), "connected", 20)
+        wait_for(lambda: bool(self.last) or bool(self.kinds), "connected")
 
     def _listen(self, url: str, headers: dict[str, str]) -> None:
         with (

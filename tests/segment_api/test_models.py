@@ -64,7 +64,7 @@ def test_a_switch_is_taken_over_and_logged(two: TestClient, settings: Settings) 
     first, second = small().id, small(shift=0.6).id
     done = two.post("/v1/models/rollback", json={"reason": "worse"}).json()
     assert done == {"model_id": first, "before": second, "announced": False}
-    wait_for(lambda: two.get("/v1/models/active").json()["model_id"] == first, "the API uses it too", 10)
+    wait_for(lambda: two.get("/v1/models/active").json()["model_id"] == first, "the API uses it too")
     assert two.post(f"/v1/models/{second}/activate", json={}).json()["model_id"] == second
     log = Registry(redis.Redis.from_url(settings.redis)).history()
     assert [(e.action, e.by, e.reason) for e in log[:2]] == [
@@ -85,5 +85,5 @@ def test_a_broken_version_is_not_made_active(two: TestClient, registry: Registry
 
 
 def test_trouble_is_told_in_words(two: TestClient) -> None:
-    wait_for(lambda: "Kafka" in " ".join(two.get("/v1/system").json()["troubles"]), "no Kafka here", 20)
+    wait_for(lambda: "Kafka" in " ".join(two.get("/v1/system").json()["troubles"]), "no Kafka here")
     assert two.get("/v1/system").json()["customers_indexed"] == len(rows(small(), 300))

@@ -156,7 +156,7 @@ def test_topics_models_users_and_dead_letters_on_real_servers(shop: Installation
     assert ask("deadletters", "list")[1]["count"] == 4, "still broken, so dead-lettered again"
     assert ask("deadletters", "redrive", "--topic", "orders")[1]["redriven"] == 1, "each once"
     shop.caught_up()
-    wait_for(lambda: ask("users", "show", "1")[0] == 0, "the customer is shown", 20)
+    wait_for(lambda: ask("users", "show", "1")[0] == 0, "the customer is shown")
     code, user = ask("users", "show", "1", "--changes")
     assert user["segment"] == user["changes"][-1]["to_segment"]
     assert ask("users", "show", "nobody")[0] == 1

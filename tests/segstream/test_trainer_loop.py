@@ -82,12 +82,12 @@ def test_from_an_alert_to_a_model_for_everyone_though_workers_die_on_the_way(sho
             watch.tick()
             return until in [event.action for event in model_events.read(settings)]
 
-        wait_for(lambda: steps("candidate-published"), "the candidate is published", 30)
-        wait_for(lambda: "candidate in the shadow" in worker.log.read_text(), "the worker has taken it", 10)
+        wait_for(lambda: steps("candidate-published"), "the candidate is published")
+        wait_for(lambda: "candidate in the shadow" in worker.log.read_text(), "the worker has taken it")
         assert shop.registry.active() == first.id
         shop.produce(orders(4 * CUSTOMERS, CUSTOMERS))  # the same again: who is where does not change any more
         shop.caught_up()
-        wait_for(lambda: steps("confirmed"), "the candidate is activated", 30)
+        wait_for(lambda: steps("confirmed"), "the candidate is activated")
     alerts.close()
 
     events = model_events.read(settings)
@@ -104,9 +104,9 @@ def test_from_an_alert_to_a_model_for_everyone_though_workers_die_on_the_way(sho
     ]
     assert shop.registry.active() == second.id
 
-    wait_for(lambda: second.id in {c.model_id for c in shop.state().values()}, "customers are moving", 30)
+    wait_for(lambda: second.id in {c.model_id for c in shop.state().values()}, "customers are moving")
     shop.publish(shift=0.6)  # a second swap before the first is through
-    wait_for(lambda: worker.ready().get("model_id") == third.id, "the third model is taken over", 10)
+    wait_for(lambda: worker.ready().get("model_id") == third.id, "the third model is taken over")
     worker.kill()
     models = {c.model_id for c in shop.state().values()}
     assert {second.id} < models <= {first.id, second.id, third.id}, "killed in the middle"
