@@ -57,6 +57,22 @@ TYPES = {
 }
 
 
+def some_of_thelook(into: Path, one_in: int) -> Path:
+    """A directory with theLook as it is for every nth customer: she with all her orders, and every product."""
+    into.mkdir(parents=True, exist_ok=True)
+    kept = {
+        "users": f"id % {one_in} = 0",
+        "orders": f"user_id % {one_in} = 0",
+        "order_items": f"user_id % {one_in} = 0",
+    }
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name in ("users", "orders", "order_items", "products"):
+            rows = f"FROM read_parquet('{THELOOK / name}.parquet') WHERE {kept.get(name, 'true')}"
+            connection.execute(f"COPY ({rows}) TO '{into / name}.parquet' (FORMAT parquet)")
+    return into
+
+
 @dataclass
 class Shop:
     """The rows of each relation, in the order of TYPES; a relation that is missing isn't in the source."""

@@ -13,7 +13,7 @@ from batch_trainer.warehouse import Warehouse, open_warehouse
 from schemas.events import decode
 from schemas.features import SHARES, Facts, facts
 from schemas.profile import Profile, update
-from tests.batch_trainer.shops import THELOOK, UCI, Shop, regulars, shops
+from tests.batch_trainer.shops import THELOOK, UCI, Shop, regulars, shops, some_of_thelook
 
 
 def replayed(warehouse: Warehouse) -> dict[str, Facts]:
@@ -68,10 +68,18 @@ def test_a_second_read_does_not_cut_the_first_short_in_silence(tmp_path: Path) -
 
 
 @pytest.mark.skipif(not THELOOK.is_dir(), reason=f"theLook's data is not at {THELOOK}")
-def test_thelook_in_full_streams_what_sql_counts() -> None:
-    with open_warehouse("duckdb://", "thelook_parquet", {"dir": str(THELOOK)}) as warehouse:
+@pytest.mark.parametrize(
+    ("one_in", "customers"),
+    [
+        pytest.param(10, 10_000, id="a tenth"),
+        pytest.param(1, 100_000, id="whole", marks=pytest.mark.whole),
+    ],
+)
+def test_thelook_streams_what_sql_counts(tmp_path: Path, one_in: int, customers: int) -> None:
+    directory = some_of_thelook(tmp_path, one_in) if one_in > 1 else THELOOK
+    with open_warehouse("duckdb://", "thelook_parquet", {"dir": str(directory)}) as warehouse:
         wanted = counted(warehouse)
-        assert len(wanted) == 100_000
+        assert len(wanted) == customers
         assert not warehouse.left_out
         assert replayed(warehouse) == wanted
         warehouse.backend.raw_sql("SET threads = 1")

@@ -15,13 +15,11 @@ from sandbox import warehouse
 from sandbox.shop import Shop
 from schemas.artifact import PROSPECT
 from segstream import kafka
+from tests.batch_trainer.shops import THELOOK, UCI, some_of_thelook
 from tests.installation import Installation
 from tests.schemas.models import SIGNER
 from tests.waiting import wait_for
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-THELOOK = DATA / "thelook_google_generator"
-UCI = DATA / "uci_online_retail"
 NOW = 1_790_000_000_000_000
 
 
@@ -43,15 +41,20 @@ def agrees(shop: Installation, where: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("source", "directory", "customers"),
-    [("thelook_parquet", THELOOK, 100_000), ("uci_online_retail", UCI, 4_372)],
-    ids=["theLook", "UCI"],
+    ("source", "directory", "one_in", "customers"),
+    [
+        pytest.param("thelook_parquet", THELOOK, 10, 10_000, id="a tenth of theLook"),
+        pytest.param("thelook_parquet", THELOOK, 1, 100_000, id="theLook", marks=pytest.mark.whole),
+        pytest.param("uci_online_retail", UCI, 1, 4_372, id="UCI"),
+    ],
 )
 def test_a_real_shops_history_gives_the_warehouses_features_and_segments(
-    shop: Installation, source: str, directory: Path, customers: int
+    shop: Installation, tmp_path: Path, source: str, directory: Path, one_in: int, customers: int
 ) -> None:
     if not directory.is_dir():
         pytest.skip(f"the data set {directory.name} is not on this machine")
+    if one_in > 1:
+        directory = some_of_thelook(tmp_path / "some", one_in)
     where = ["--source", source, "--warehouse", "duckdb://", "--param", f"dir={directory}"]
     assert segstream(shop, "topics", "create")[0] == 0
     recipes = ["behaviour", "article"] if source.startswith("thelook") else ["behaviour"]
