@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -16,6 +17,55 @@ from tests.installation import Installation, emptied
 # A law that holds must not fail because the machine is busy: timing lives in bench/.
 hypothesis.settings.register_profile("laws", deadline=None)
 hypothesis.settings.load_profile("laws")
+
+FIRST = (
+    "tests/segstream/test_demo.py",
+    "tests/segstream/test_parity.py",
+    "tests/stream_app/test_broker.py",
+    "tests/stream_app/test_watchdog.py",
+    "tests/stream_app/test_worker.py",
+    "tests/batch_trainer/test_backends.py",
+    "tests/segstream/test_trainer_loop.py",
+    "tests/security/test_secured.py",
+    "tests/dashboard/test_dashboard.py",
+    "tests/destinations/test_shop.py",
+    "tests/batch_trainer/test_choice.py",
+    "tests/batch_trainer/test_retraining.py",
+    "tests/batch_trainer/test_loop_crashes.py",
+)
+"""What lasts long begins first, so that no process works on it while the others have ended."""
+APART = frozenset(
+    f"tests/{name}.py"
+    for name in (
+        "segstream/test_parity",
+        "segstream/test_redrive",
+        "stream_app/test_watchdog",
+        "stream_app/test_worker",
+    )
+)
+"""Files whose tests share nothing but the broker: each may go to whichever process is free."""
+TOGETHER = {f"tests/batch_trainer/test_{name}.py": "warehouses" for name in ("backends", "formulas", "past_memory")}
+"""Files that share servers which take long to start: all go to one process."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which tests go to a process together: those of a file, but for the above."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Turns(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return nodeid if path in APART else TOGETHER.get(path, path)
+
+    config.option.loadscopereorder = False  # the files with the most tests first would leave the longest for the end
+    return Turns(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first."""
+    turns = {path: turn for turn, path in enumerate(FIRST)}
+    items.sort(key=lambda item: turns.get(item.nodeid.split("::")[0], len(FIRST)))
 
 
 @pytest.fixture
