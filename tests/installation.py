@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ from tests.schemas.models import SIGNER, model, sealed
 from tests.waiting import wait_for
 
 TRUSTED = Keyring([SIGNER.public])
+Row = tuple[str, int, int, bytes, bytes]
+"""Topic, partition, offset, key, value."""
 
 
 def order(user: int, number: int, **more: Any) -> tuple[str, bytes, bytes]:
@@ -142,8 +144,8 @@ class Installation:
     redis: str
     app_id: str = "segstream"
     workers: list[WorkerProcess] = field(default_factory=list)
-    produced: list[tuple[str, int, int, bytes, bytes]] = field(default_factory=list)
-    """Topic, partition, offset, key, value: as acknowledged."""
+    produced: list[Row] = field(default_factory=list)
+    """As acknowledged."""
 
     @property
     def settings(self) -> Settings:
@@ -177,17 +179,17 @@ class Installation:
         assert made.id == model_id
         return made
 
-    def worker(self, program: str = "", **environment: str) -> WorkerProcess:
-        """Start one more worker; `program` is run in its process before it."""
+    def worker(self, program: str = "", tree: Path | None = None, **environment: str) -> WorkerProcess:
+        """Start one more worker; `program` is run in its process before it; `tree` is where its code lies, if not here."""
         more = {"SEGSTREAM_TRUSTED_KEYS": SIGNER.public, "SEGSTREAM_SESSION_TIMEOUT": "6", **environment}
-        env = os.environ | self.environment | more
+        env = os.environ | self.environment | more | ({} if tree is None else {"PYTHONPATH": str(tree)})
         log = self.home / f"worker-{len(self.workers)}.log"
         self.home.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as out:
             command = [sys.executable, "-m", "segstream", "worker"]
             if program:
                 command[1:] = ["-c", f"{program}\nfrom segstream.cli import app; app(['worker'])"]
-            process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, env=env, cwd=tree, stdout=out, stderr=subprocess.STDOUT)
         self.workers.append(WorkerProcess(process, self.home, log))
         return self.workers[-1]
 
@@ -211,8 +213,7 @@ class Installation:
 
         def stored(error: Any, message: Any) -> None:
             assert error is None, error
-            row = (message.topic(), message.partition(), message.offset(), message.key(), message.value())
-            self.produced.append(row)
+            self.acknowledged((message.topic(), message.partition(), message.offset(), message.key(), message.value()))
 
         begun = time.monotonic()
         for number, (topic, key, value) in enumerate(messages):
@@ -222,6 +223,14 @@ class Installation:
             if number % 200 == 0:
                 client.poll(0)
         assert client.flush(60) == 0
+
+    def acknowledged(self, row: Row) -> None:
+        """Kafka has a message."""
+        self.produced.append(row)
+
+    def log(self) -> Iterable[Row]:
+        """What Kafka has, partition by partition, in the order of the offsets."""
+        return sorted(self.produced, key=lambda row: row[:3])
 
     def commit(self, offsets: dict[tuple[str, int], int]) -> None:
         """Commit offsets for the workers, none of whom may run."""
@@ -262,6 +271,17 @@ class Installation:
         fields = redis.Redis.from_url(self.redis).hgetall(user_key(self.settings.prefix, user_id))
         return from_fields(user_id, fields) if fields else None  # type: ignore[arg-type]
 
+    def projections(self, user_ids: Sequence[str]) -> Iterator[tuple[str, Membership | None]]:
+        """What Redis shows of many customers."""
+        with redis.Redis.from_url(self.redis, socket_timeout=30) as client:
+            for first in range(0, len(user_ids), 1000):
+                pipe = client.pipeline(transaction=False)
+                some = user_ids[first : first + 1000]
+                for user_id in some:
+                    pipe.hgetall(user_key(self.settings.prefix, user_id))
+                for user_id, fields in zip(some, pipe.execute(), strict=True):
+                    yield user_id, from_fields(user_id, fields) if fields else None
+
     def erased(self) -> set[str]:
         """The customers whose erasure was ordered; all that is known of them beforehand is that nothing will be left."""
         orders = (decode(key, value) for *_, key, value in self.produced if value.find(DELETED.encode()) >= 0)
@@ -273,7 +293,7 @@ class Installation:
         changes: list[SegmentChanged] = []
         slots = {topic.name: slot for slot, topic in enumerate(topics.INPUTS)}
         erased = self.erased()
-        for topic, partition, offset, key, value in sorted(self.produced, key=lambda row: row[:3]):
+        for topic, partition, offset, key, value in self.log():
             try:
                 event = decode(key, value)
             except InvalidEvent:

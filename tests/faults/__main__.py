@@ -5,53 +5,39 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 from confluent_kafka import KafkaException
 
-from sandbox.kafka import Kafka
-from sandbox.redis import Redis
-from schemas.settings import Settings
 from segstream import verify
 from segstream.outcome import No
-from tests.faults.cluster import Cluster
 from tests.faults.crew import Crew
+from tests.faults.hosts import HOSTS
 from tests.faults.judgement import judge, unprojected
 from tests.faults.report import Run, table, write
-from tests.faults.scenarios import FAULTS, PATIENCE, Fault, Stage, run_load
+from tests.faults.scenarios import FAULTS, PATIENCE, CannotBeRun, Fault, Stage, run_load
+from tests.faults.stand import Replicated, Servers, Stand, keep_logs
+from tests.faults.traffic import TRAFFIC
+from tests.faults.trainers import TRAINERS
 from tests.faults.troubles import TROUBLES
 from tests.faults.watcher import Watcher
-from tests.installation import Installation, order, orders
+from tests.installation import Installation, order
 
 OUT: Final = Path("build")
-CATCH_UP: Final = 900.0
+CATCH_UP: Final = 600.0
 """Seconds after the load in which the workers must have acknowledged everything, however slow the machine."""
-
-
 PROJECTED: Final = 60.0
 """Seconds after that in which Redis must show it."""
-ALL: Final = (*FAULTS, *TROUBLES)
-
-
-class Replicated(Installation):
-    """An installation whose topics have several copies."""
-
-    copies = 1
-
-    @property
-    def settings(self) -> Settings:
-        """With the number of copies."""
-        return super().settings.model_copy(update={"replication": self.copies})
+ALL: Final = (*FAULTS, *TROUBLES, *TRAFFIC, *HOSTS, *TRAINERS)
 
 
 @contextmanager
@@ -79,49 +65,58 @@ def caught_up(shop: Installation) -> None:
                 raise
 
 
-def run(fault: Fault, directory: Path) -> Run:
-    """One run on servers of its own."""
+def run(fault: Fault, stand: Stand, out: Path) -> Run:
+    """One run. Raises CannotBeRun."""
     begun = time.monotonic()
-    redis = Redis(directory / "redis")
-    broker = None if fault.needs_cluster else Kafka(directory / "kafka")
-    cluster = Cluster(directory, fault.brokers) if fault.needs_cluster else None
-    servers = broker or cluster
-    assert servers is not None
-    shop = Replicated(directory / "home", servers.bootstrap, redis.url)
-    shop.copies = cluster.copies if cluster is not None else 1
-    doors = {place: {"SEGSTREAM_KAFKA": cluster.doors} for place in fault.behind_door} if cluster is not None else {}
-    crew = Crew(shop, doors)
-    watcher = None
-    stage = Stage(crew, broker, redis, cluster)
-    problem, judged = "", None
+    with ExitStack() as rest:
+        directory = Path(rest.enter_context(tempfile.TemporaryDirectory(dir=stand.root, ignore_cleanup_errors=True)))
+        servers = Servers.planned(directory) if fault.own else stand.servers(fault.cluster)
+        shop = rest.enter_context(stand.installation(servers, Replicated))
+        rest.callback(lambda: keep_logs(shop, out))
+        stage = Stage(Crew(shop), servers, directory)
+        found: Run | None = None
+        try:
+            rest.enter_context(fault.arrange(stage))
+            if fault.own:
+                rest.callback(servers.stop)
+                servers.start()
+            found = _run(fault, stage, begun)
+        finally:
+            stage.crew.dismiss()
+            if not fault.own and (found is None or not found.exact):
+                stand.discard(fault.cluster)
+        return found
+
+
+def _run(fault: Fault, stage: Stage, begun: float) -> Run:
+    shop, crew = stage.shop, stage.crew
+    problems: list[str] = []
+    model = shop.prepare()
+    watcher = Watcher(shop.settings).start()
     try:
-        servers.start()
-        redis.start()
-        model = shop.prepare()
-        watcher = Watcher(shop.settings).start()
         for worker in [crew.join(place) for place in fault.workers]:
             worker.wait_ready(PATIENCE)
-        least = fault.rate * fault.seconds
-        more = (order(random.Random(-n).randrange(fault.customers), n) for n in itertools.count(least))
-        messages = fault.mixed(itertools.chain(orders(least, fault.customers), more))
+        messages = fault.mixed(order(random.Random(-n).randrange(fault.customers), n) for n in itertools.count())
+        loaded = time.monotonic()
         try:
             run_load(stage, messages, lambda load: shop.produce(load, fault.rate), fault)
             caught_up(shop)
-        except (AssertionError, No, pytest.fail.Exception) as error:
-            problem = str(error)
-        judged = judge(shop, model)
-        for difference in [*unprojected(shop, PROJECTED), *fault.check(shop)]:
+            problems += fault.check(stage)
+        except (Exception, pytest.fail.Exception) as error:  # every fault comes to an answer
+            problems.append(str(error) if isinstance(error, (AssertionError, No)) else repr(error))
+        done = time.monotonic()
+        state = shop.state()
+        judged = judge(shop, state, model, fault.alike)
+        compared = time.monotonic()
+        for difference in unprojected(shop, state, PROJECTED):
             judged.differs(difference)
+        shown = time.monotonic()
+        problems += crew.dismiss()
     finally:
-        crew.dismiss()
-        if watcher is not None:
-            watcher.end()
-        shop.close()
-        redis.stop()
-        servers.stop()
+        watcher.end()
     return Run(
         fault=fault.name,
-        exact=judged.exact and not problem,
+        exact=judged.exact and not problems,
         events=len(shop.produced),
         downtime=round(watcher.pause, 2),
         broker_away=round(stage.broker_away, 2),
@@ -130,7 +125,14 @@ def run(fault: Fault, directory: Path) -> Run:
         wrong=judged.wrong,
         restarts=crew.restarts,
         seconds=round(time.monotonic() - begun, 1),
-        problem=problem,
+        parts={
+            "start": round(loaded - begun, 1),
+            "load": round(done - loaded, 1),
+            "comparison": round(compared - done, 1),
+            "redis": round(shown - compared, 1),
+            "end": round(time.monotonic() - shown, 1),
+        },
+        problem="; ".join(problems),
         differences=judged.differences,
     )
 
@@ -148,24 +150,28 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and workers are ended too
+    chosen = [fault for fault in ALL if not asked.faults or fault.name in asked.faults]
+    chosen.sort(key=lambda fault: fault.cluster)  # four brokers at once are more than a small machine can bear
     runs: list[Run] = []
-    with kept_busy(asked.busy):
-        for number in range(asked.runs):
-            for fault in ALL:
-                if asked.faults and fault.name not in asked.faults:
-                    continue
-                directory = Path(tempfile.mkdtemp(prefix="segstream-fault-"))
-                try:
-                    runs.append(run(fault, directory))
-                    # what the workers said
-                    shutil.copytree(
-                        directory / "home", asked.out / "faults" / f"{fault.name}-{number}", dirs_exist_ok=True
-                    )
-                finally:
-                    shutil.rmtree(directory, ignore_errors=True)
-                print(f"{runs[-1]}"[:2000], flush=True)
-                write(runs, asked.busy, asked.out)
-    print(table(runs))
+    missing: dict[str, str] = {}
+    for number in range(asked.runs):
+        stand = Stand()
+        try:
+            with kept_busy(asked.busy):
+                for fault in chosen:
+                    if fault.cluster:
+                        stand.discard(cluster=False)
+                    try:
+                        runs.append(run(fault, stand, asked.out / "faults" / f"{fault.name}-{number}"))
+                    except CannotBeRun as error:
+                        missing[fault.name] = str(error)
+                        print(f"{fault.name} cannot be run here: {error}", flush=True)
+                        continue
+                    print(f"{runs[-1]}"[:2000], flush=True)
+                    write(runs, missing, asked.busy, asked.out)
+        finally:
+            stand.close()
+    print(table(runs, missing))
     return 0 if all(run.exact for run in runs) else 1
 
 

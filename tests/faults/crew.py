@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
+from subprocess import TimeoutExpired
+from typing import Final
 
 from tests.installation import Installation, WorkerProcess
+
+GOODBYE: Final = 60.0
+"""Seconds that a worker may take to end; it ends itself long before."""
 
 
 class Crew:
     """The workers of one run; `restarts` holds the exit code of each that ended by itself."""
 
-    def __init__(self, shop: Installation, environments: dict[str, dict[str, str]] | None = None) -> None:
+    def __init__(self, shop: Installation) -> None:
         self.shop = shop
-        self.environments = environments or {}
+        self.environments: dict[str, dict[str, str]] = {}
         """Place -> settings of the workers there."""
+        self.trees: dict[str, Path] = {}
+        """Place -> where the code of the workers there lies, if not here."""
+        self.programs: dict[str, str] = {}
+        """Place -> what is run in the processes there before the worker."""
         self.restarts: list[int] = []
         self._places: dict[str, WorkerProcess] = {}
         self._lock = threading.Lock()
@@ -58,12 +68,22 @@ class Crew:
             os.kill(worker.process.pid, signal.SIGCONT)
 
     def _start(self, place: str) -> WorkerProcess:
-        return self.shop.worker(**self.environments.get(place, {}))
+        program, tree = self.programs.get(place, ""), self.trees.get(place)
+        return self.shop.worker(program, tree, **self.environments.get(place, {}))
 
-    def dismiss(self) -> None:
-        """End the supervisor; the workers stay."""
+    @property
+    def present(self) -> dict[str, WorkerProcess]:
+        """Who works where now."""
+        with self._lock:
+            return dict(self._places)
+
+    def dismiss(self) -> list[str]:
+        """End the supervisor and ask everyone to end; who does not, or not well, in words."""
         self._dismissed.set()
         self._supervisor.join()
+        for worker in self._places.values():
+            worker.process.terminate()
+        return [problem for place, worker in self._places.items() if (problem := _unwell(place, worker))]
 
     def _supervise(self) -> None:
         while not self._dismissed.wait(0.2):
@@ -73,3 +93,11 @@ class Crew:
                     if code is not None:
                         self.restarts.append(code)
                         self._places[place] = self._start(place)
+
+
+def _unwell(place: str, worker: WorkerProcess) -> str:
+    try:
+        code = worker.process.wait(GOODBYE)
+    except TimeoutExpired:
+        return f"the worker at {place} was told to end and hangs"
+    return f"the worker at {place} was told to end and ended with {code}" if code else ""

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from schemas.customer import Customer
 from schemas.features import facts
+from schemas.membership import Membership
 from schemas.model import Model
 from tests.installation import Installation
 
@@ -40,30 +42,28 @@ class Judgement:
             self.differences.append(what)
 
 
-def unprojected(shop: Installation, patience: float) -> list[str]:
+def unprojected(shop: Installation, state: dict[str, Customer], patience: float) -> list[str]:
     """Customers whom Redis does not show as the state has them, some seconds after everything was done."""
-    state = shop.state()
+    left = list(state)
     until = time.monotonic() + patience
     while True:
-        wrong = []
-        for user_id, customer in state.items():
-            row = shop.projected(user_id)
-            if row is None or (row.sequence, row.segment, row.revision) != (
-                customer.sequence,
-                customer.segment,
-                customer.revision,
-            ):
-                wrong.append(f"redis shows customer {user_id} as {row}, the state has {customer.segment}"[:300])
-        if not wrong or time.monotonic() > until:
-            return wrong
+        shown = dict(shop.projections(left))
+        left = [user_id for user_id, row in shown.items() if not _is_shown(row, state[user_id])]
+        if not left or time.monotonic() > until:
+            texts = (f"redis shows customer {n} as {shown[n]}, the state has {state[n].segment}" for n in left)
+            return [text[:300] for text in texts]
         time.sleep(0.5)
 
 
-def judge(shop: Installation, model: Model) -> Judgement:
-    """Compare every customer and every change with the oracle's."""
+def _is_shown(row: Membership | None, customer: Customer) -> bool:
+    wanted = (customer.sequence, customer.segment, customer.revision)
+    return row is not None and (row.sequence, row.segment, row.revision) == wanted
+
+
+def judge(shop: Installation, state: dict[str, Customer], model: Model, alike: bool = False) -> Judgement:
+    """Compare every customer and every change with the oracle's; `alike`: other models decided too, all of them as this one does."""
     found = Judgement()
     expected, expected_changes = shop.oracle(model)
-    state = shop.state()
     for user_id in sorted(state.keys() | expected.keys()):
         wanted, customer = expected.get(user_id), state.get(user_id)
         if wanted is None:
@@ -79,7 +79,8 @@ def judge(shop: Installation, model: Model) -> Judgement:
             if have != want:
                 found.differs(f"customer {user_id}: {name} is {have!r}, should be {want!r}"[:500])
                 break
-    wanted_changes = {change.change_id: change for change in expected_changes}
+    unsaid: dict[str, str] = {"decided_at": ""} | ({"model_id": ""} if alike else {})
+    wanted_changes = {change.change_id: msgspec.structs.replace(change, **unsaid) for change in expected_changes}
     seen: Counter[str] = Counter()
     steps: dict[str, int] = {}
     for change in shop.changes():
@@ -90,7 +91,7 @@ def judge(shop: Installation, model: Model) -> Judgement:
                     f"change {change.change_id} comes after the {steps.get(change.user_id, 0)}th of its customer"
                 )
             steps[change.user_id] = change.sequence
-        plain = msgspec.structs.replace(change, decided_at="")
+        plain = msgspec.structs.replace(change, **unsaid)
         if wanted_changes.get(change.change_id) != plain:
             found.differs(f"change {plain} should be {wanted_changes.get(change.change_id)}"[:500])
     for change_id in wanted_changes.keys() - seen.keys():

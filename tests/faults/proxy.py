@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 FETCH = 1
 """Kafka's number of a fetch request."""
@@ -16,6 +17,8 @@ class Proxy:
         self._target = target
         self._pairs: list[Pair] = []
         self._cut = False
+        self.delay = 0.0
+        """Seconds by which whatever passes is late."""
         self._listener = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -47,7 +50,7 @@ class Proxy:
         while True:
             try:
                 client, _ = self._listener.accept()
-                pair = Pair(client, socket.create_connection(("127.0.0.1", self._target)))
+                pair = Pair(client, socket.create_connection(("127.0.0.1", self._target)), self)
                 self._pairs.append(pair)
                 if self._cut:
                     pair.flows.clear()
@@ -59,7 +62,8 @@ class Proxy:
 class Pair:
     """A client's connection and ours to the broker."""
 
-    def __init__(self, client: socket.socket, broker: socket.socket) -> None:
+    def __init__(self, client: socket.socket, broker: socket.socket, proxy: Proxy) -> None:
+        self._proxy = proxy
         self.kinds: set[int] = set()
         self.open = True
         self.flows = threading.Event()
@@ -81,6 +85,7 @@ class Pair:
             while data := source.recv(65_536):
                 if requests:
                     pending = self._note(pending + data)
+                time.sleep(self._proxy.delay)
                 self.flows.wait()
                 sink.sendall(data)
         except OSError:

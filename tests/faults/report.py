@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,8 @@ class Run:
     restarts: list[int]
     """Exit codes of workers that ended by themselves and were started again."""
     seconds: float
+    parts: dict[str, float] = field(default_factory=dict)
+    """Of the seconds."""
     problem: str = ""
     differences: list[str] = field(default_factory=list)
 
@@ -44,8 +46,26 @@ def commit() -> str:
     return said.stdout.strip() or "unknown"
 
 
-def document(runs: Sequence[Run], busy: bool) -> dict[str, Any]:
-    """Everything about the runs, with a verdict per fault and law."""
+def heading(program: str) -> dict[str, Any]:
+    """What was run, where and when."""
+    return {
+        "command": " ".join([program, *sys.argv[1:]]),
+        "commit": commit(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared (load average {os.getloadavg()[2]:.1f}), Python {platform.python_version()}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def save(name: str, title: str, made: dict[str, Any], text: str, out: Path) -> None:
+    """Write build/<name>.json and build/<name>.md."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
+    about = "\n".join(f"- {part}: {made[part]}" for part in ("command", "commit", "machine", "date"))
+    (out / f"{name}.md").write_text(f"# {title}\n\n{about}\n\n{text}\n")
+
+
+def document(runs: Sequence[Run], missing: Mapping[str, str], busy: bool) -> dict[str, Any]:
+    """Everything about the runs, with a verdict per fault and law; `missing`: what could not be run here, and why."""
     verdicts = []
     for fault in dict.fromkeys(run.fault for run in runs):
         of = [run for run in runs if run.fault == fault]
@@ -55,18 +75,18 @@ def document(runs: Sequence[Run], busy: bool) -> dict[str, Any]:
             {"name": f"{fault}: exact runs", "value": exact, "bound": len(of), "holds": exact == len(of)},
             {"name": f"{fault}: longest pause, s", "value": longest, "bound": DOWNTIME, "holds": longest <= DOWNTIME},
         ]
+    about = heading("python -m tests.faults")
+    if busy:
+        about["machine"] += ", one core kept busy"
     return {
-        "command": " ".join(["python -m tests.faults", *sys.argv[1:]]),
-        "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared, Python {platform.python_version()}"
-        + (", one core kept busy" if busy else ""),
-        "date": datetime.now(UTC).date().isoformat(),
+        **about,
         "verdicts": verdicts,
+        "not_run": dict(missing),
         "runs": [asdict(run) for run in runs],
     }
 
 
-def table(runs: Sequence[Run]) -> str:
+def table(runs: Sequence[Run], missing: Mapping[str, str]) -> str:
     """One line per fault, in Markdown."""
     lines = [
         "| fault | runs | exact | longest pause of changes, s | broker away, s | duplicates | lost | wrong | restarts | verdict |",
@@ -90,13 +110,10 @@ def table(runs: Sequence[Run]) -> str:
             "holds" if all(run.exact for run in of) else "DOES NOT HOLD",
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
+    lines += [f"\nNot run here: {name}: {why}" for name, why in missing.items()]
     return "\n".join(lines)
 
 
-def write(runs: Sequence[Run], busy: bool, out: Path) -> None:
+def write(runs: Sequence[Run], missing: Mapping[str, str], busy: bool, out: Path) -> None:
     """Write build/faults.json and build/faults.md."""
-    made = document(runs, busy)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "faults.json").write_text(json.dumps(made, indent=1) + "\n")
-    about = "\n".join(f"- {name}: {made[name]}" for name in ("command", "commit", "machine", "date"))
-    (out / "faults.md").write_text(f"# Fault runs\n\n{about}\n\n{table(runs)}\n")
+    save("faults", "Fault runs", document(runs, missing, busy), table(runs, missing), out)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from sandbox.kafka import Kafka
 from sandbox.redis import Redis
 from tests.faults.cluster import Cluster
 from tests.faults.crew import Crew
+from tests.faults.stand import Servers
 from tests.installation import Installation, WorkerProcess
 from tests.waiting import wait_for
 
@@ -26,10 +29,9 @@ class Stage:
     """Where a fault is inflicted: the workers, the servers, and the time since the load began."""
 
     crew: Crew
-    broker: Kafka | None = None
-    redis: Redis | None = None
-    cluster: Cluster | None = None
-    """Instead of the one broker."""
+    servers: Servers
+    directory: Path
+    """For what the fault needs."""
     begun: float = 0.0
     broker_away: float = 0.0
     """Seconds from the broker's end to its first answer."""
@@ -42,10 +44,31 @@ class Stage:
         """Wait for some seconds of the timetable."""
         time.sleep(seconds)
 
+    @property
+    def shop(self) -> Installation:
+        """The installation that the workers work for."""
+        return self.crew.shop
+
+    @property
+    def broker(self) -> Kafka:
+        """The one broker."""
+        assert self.servers.broker is not None
+        return self.servers.broker
+
+    @property
+    def cluster(self) -> Cluster:
+        """The brokers, where there are several."""
+        assert self.servers.cluster is not None
+        return self.servers.cluster
+
+    @property
+    def redis(self) -> Redis:
+        """The Redis."""
+        return self.servers.redis
+
     def bounce(self, broker: Kafka | None = None, after: float = 0.0) -> None:
         """Kill a broker with kill -9 and start it again, at once or after some seconds (it needs some more to answer)."""
         broker = broker or self.broker
-        assert broker is not None
         broker.kill()
         away = time.monotonic()
         time.sleep(after)
@@ -69,16 +92,20 @@ class Fault:
     inflict: Callable[[Stage], None]
     mixed: Callable[[Iterator[Message]], Iterator[Message]] = iter
     """What the load is made of the orders."""
-    check: Callable[[Installation], list[str]] = lambda shop: []
+    check: Callable[[Stage], list[str]] = lambda stage: []
     """What else must be true at the end: what is not, in words."""
-    brokers: int = 1
-    behind_door: tuple[str, ...] = ()
-    """Workers who reach the brokers through proxies that can be cut."""
+    arrange: Callable[[Stage], AbstractContextManager[object]] = lambda stage: nullcontext()
+    """What must be there before the first worker starts, and is taken away at the end. Raises CannotBeRun."""
+    cluster: bool = False
+    """Whether it needs several brokers."""
+    own: bool = False
+    """Whether it needs servers that nobody else uses, in the stage's directory."""
+    alike: bool = False
+    """Whether several models decide, each as the first one does."""
 
-    @property
-    def needs_cluster(self) -> bool:
-        """Whether one plain broker will not do."""
-        return self.brokers > 1 or bool(self.behind_door)
+
+class CannotBeRun(RuntimeError):
+    """This machine lacks what the fault needs: which."""
 
 
 def owns(worker: WorkerProcess, partitions: int) -> None:
@@ -134,27 +161,27 @@ FAULTS: Final = (
         name="killed-twice",
         text="kill -9 of the only worker at 5 s, and from 15 s on as soon as it works again; each time started again at once",
         workers=("a",),
-        rate=5000,
-        seconds=25,
-        customers=20_000,
+        rate=3000,
+        seconds=22,
+        customers=10_000,
         inflict=_killed_twice,
     ),
     Fault(
         name="join-leave-kill",
         text="a second worker joins at 5 s, the first leaves at 12 s, a third joins at 18 s, kill -9 of the second at 26 s",
         workers=("a",),
-        rate=2500,
-        seconds=36,
-        customers=20_000,
+        rate=2000,
+        seconds=32,
+        customers=10_000,
         inflict=_join_leave_kill,
     ),
     Fault(
         name="broker-killed",
         text="kill -9 of the broker at 6 s under two workers, started again at once",
         workers=("a", "b"),
-        rate=3000,
-        seconds=25,
-        customers=20_000,
+        rate=2000,
+        seconds=20,
+        customers=10_000,
         inflict=_broker_killed,
     ),
     Fault(
@@ -162,9 +189,9 @@ FAULTS: Final = (
         text="a second worker joins at 5 s; kill -9 of the first at 11 s, it returns 4 s later; kill -9 of the broker in the "
         "rebalance that follows, started again at once",
         workers=("a",),
-        rate=5000,
-        seconds=36,
-        customers=20_000,
+        rate=3000,
+        seconds=30,
+        customers=10_000,
         inflict=_all_at_once,
     ),
 )

@@ -55,7 +55,8 @@ def _change_repeated(shop: Told) -> None:
 
 
 def test_what_the_oracle_says_is_exact() -> None:
-    found = judge(Told(), model())
+    shop = Told()
+    found = judge(shop, shop.state(), model())
     assert found.exact
     assert (found.lost, found.wrong, found.duplicates) == (0, 0, 0)
 
@@ -64,7 +65,7 @@ def test_what_the_oracle_says_is_exact() -> None:
 def test_whatever_is_missing_or_altered_is_not_exact(spoil: Callable[[Told], None]) -> None:
     shop = Told()
     spoil(shop)
-    found = judge(shop, model())
+    found = judge(shop, shop.state(), model())
     assert not found.exact
     assert found.differences
     assert (found.lost > 0) == (spoil in (_last_order_forgotten, _customer_forgotten))
@@ -73,6 +74,6 @@ def test_whatever_is_missing_or_altered_is_not_exact(spoil: Callable[[Told], Non
 def test_a_change_that_comes_again_with_the_same_content_is_a_duplicate_and_exact() -> None:
     shop = Told()
     _change_repeated(shop)
-    found = judge(shop, model())
+    found = judge(shop, shop.state(), model())
     assert found.exact
     assert found.duplicates == 1
