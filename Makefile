@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: setup system demo test bench faults fuzz audit screenshots lint format clean
+.PHONY: setup system demo test bench faults soak calm fuzz audit screenshots lint format clean
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,14 @@ test: setup lint $(VENV)/.warehouses
 # Kill workers and broker under load, hold every run against the oracle: build/faults.json, build/faults.md.
 faults: setup
 	$(BIN)/python -m tests.faults $(ARGS)
+
+# An hour at half of the measured capacity with a fault every 60 to 90 s: build/soak.json, build/soak.md. `ARGS="--minutes 10 --seed 2"`.
+soak: setup
+	$(BIN)/python -m tests.faults.soak $(ARGS)
+
+# Two hours in which nothing is wrong, so that no worker may be started again: build/calm.json, build/calm.md. `ARGS="--minutes 30"`.
+calm: setup
+	$(BIN)/python -m tests.faults.calm $(ARGS)
 
 # Break whatever is read from outside, longer than the tests do: `make fuzz ARGS="--seconds 600 --only events api"`: build/fuzz.json.
 fuzz: setup
