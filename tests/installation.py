@@ -273,12 +273,13 @@ class Installation:
 
     def projections(self, user_ids: Sequence[str]) -> Iterator[tuple[str, Membership | None]]:
         """What Redis shows of many customers."""
+        prefix = self.settings.prefix
         with redis.Redis.from_url(self.redis, socket_timeout=30) as client:
             for first in range(0, len(user_ids), 1000):
                 pipe = client.pipeline(transaction=False)
                 some = user_ids[first : first + 1000]
                 for user_id in some:
-                    pipe.hgetall(user_key(self.settings.prefix, user_id))
+                    pipe.hgetall(user_key(prefix, user_id))
                 for user_id, fields in zip(some, pipe.execute(), strict=True):
                     yield user_id, from_fields(user_id, fields) if fields else None
 

@@ -68,9 +68,10 @@ class Long(Replicated):
 
     def log(self) -> Iterator[Row]:
         """As Kafka has it now."""
+        settings = self.settings
         for topic in topics.INPUTS:
-            for partition in range(self.settings.partitions):
-                for message in kafka.read(self.settings, topic.name, only=partition):
+            for partition in range(settings.partitions):
+                for message in kafka.read(settings, topic.name, only=partition):
                     yield message.topic(), message.partition(), message.offset(), message.key(), message.value()
 
     def erased(self) -> set[str]:

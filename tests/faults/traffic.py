@@ -138,6 +138,6 @@ TRAFFIC: Final = (
     ),
     Fault(
         name="burst", text="250,000 customers order for the first time, as fast as they can be sent; kill -9 of one of two workers at 7 s",
-        workers=("a", "b"), rate=100_000, seconds=3, customers=1000, inflict=_killed_once, mixed=_burst,
+        workers=("a", "b"), rate=100_000, seconds=2, customers=1000, inflict=_killed_once, mixed=_burst,
     ),
 )  # fmt: skip
