@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,8 +58,13 @@ time_t time(time_t *t) {
   return now.tv_sec;
 }
 
-/* Deadlines by the wall clock are waited for in slices, so that a jump moves them as it would move the kernel's; those by the monotonic
-   clock are small numbers and pass as they are. Returns whether `until` was replaced by the end of a slice. */
+int timespec_get(struct timespec *t, int base) {
+  return base == TIME_UTC && !clock_gettime(CLOCK_REALTIME, t) ? base : 0;
+}
+
+/* Deadlines by the wall clock are waited for in slices, after which whoever waits looks again: a jump ahead ends the wait, as it does in the
+   kernel; a jump back lengthens it only as far as the caller lets it. Those by the monotonic clock are small numbers and pass as they are.
+   Returns whether `until` was replaced by the end of a slice. */
 static int slice(const struct timespec *until, struct timespec *end) {
   *end = *until;
   if (!off || until->tv_sec < 1000000000) return 0;
@@ -78,6 +84,14 @@ int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, co
   struct timespec end;
   int sliced = slice(until, &end), result = real(condition, mutex, &end);
   return result == ETIMEDOUT && sliced ? 0 : result; /* woken for nothing: whoever waits looks again */
+}
+
+int cnd_timedwait(cnd_t *condition, mtx_t *mutex, const struct timespec *until) {
+  static int (*real)(cnd_t *, mtx_t *, const struct timespec *);
+  if (!real) real = next("cnd_timedwait");
+  struct timespec end;
+  int sliced = slice(until, &end), result = real(condition, mutex, &end);
+  return result == thrd_timedout && sliced ? thrd_success : result;
 }
 
 int sem_timedwait(sem_t *semaphore, const struct timespec *until) {
