@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,13 +54,14 @@ BEGIN: Final = 1_767_225_600_000_000
 """When the first order was made, microseconds; each is a tenth of a second later than the one before."""
 
 
+@dataclass
 class Long(Replicated):
     """An installation of which too much is produced to keep it: it is read again from Kafka."""
 
-    def __post_init__(self) -> None:
-        self.ends: Counter[tuple[str, int]] = Counter()
-        """Where the acknowledged part of each partition ends."""
-        self.count = 0
+    ends: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Where the acknowledged part of each partition ends."""
+    count: int = 0
+    """How much that is."""
 
     def acknowledged(self, row: Row) -> None:
         """Note how far Kafka has each partition."""
@@ -137,8 +139,7 @@ def _broker_stopped(stage: Stage, chance: random.Random) -> None:
 def _redis(stage: Stage, chance: random.Random) -> None:
     stage.redis.kill()
     if chance.random() < 0.5:
-        model = stage.redis.directory
-        shutil.rmtree(model, ignore_errors=True)
+        shutil.rmtree(stage.redis.directory, ignore_errors=True)
     time.sleep(chance.choice((0, 8)))
     stage.redis.start()
 

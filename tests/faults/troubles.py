@@ -115,7 +115,7 @@ def _artifacts_corrupt(stage: Stage) -> None:
         wait_for(lambda name=name, log=worker.log: name in log.read_text(), f"{name} is refused", PATIENCE)  # type: ignore[misc]
         assert worker.ready()["model_id"] == good
         assert "refused" in str(worker.ready()["degraded"])
-    shop.registry.activate(good, at=time.time_ns() // 1000, by="test")
+    shop.registry.publish(good, data, at=time.time_ns() // 1000, by="test")  # only so many versions are kept
 
 
 def _stranger_in_the_changelog(stage: Stage) -> None:
