@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
+from schemas.settings import Settings
 from segstream.outcome import No
 from tests.faults.crew import Crew
 from tests.faults.judgement import judge, unprojected
@@ -25,6 +28,8 @@ from tests.installation import WorkerProcess, order
 
 PHASE: Final = 150.0
 """Seconds of each phase: beyond twice the time after which standing still counts as a stall."""
+STARTED: Final = 900.0
+"""Seconds that a joining worker may take to be ready: the machine may be as slow as it likes, only restarts count."""
 CUSTOMERS: Final = 500
 SLOW: Final = """
 import time
@@ -72,6 +77,10 @@ class Calm:
         """Whether the time is up."""
         return time.monotonic() > self._until
 
+    def end(self) -> None:
+        """Go on no longer."""
+        self._until = time.monotonic()
+
     def messages(self) -> Iterator[Message]:
         """The orders, paced."""
         numbers = itertools.count()
@@ -90,7 +99,7 @@ class Calm:
         """Let a worker come and go where the phase says so, and look at the others, until the time is up."""
         while not self.is_over:
             if self.phase.moving:
-                crew.join("c").wait_ready(PATIENCE)
+                crew.join("c").wait_ready(STARTED)
                 self._pause(15)
                 crew.leave("c")
                 self.moves += 2
@@ -114,16 +123,22 @@ def calm(shop: Replicated, minutes: float, seed: int) -> dict[str, Any]:
     model = shop.prepare()
     crew = Crew(shop)
     crew.programs["b"] = SLOW
+    as_shipped = {"SEGSTREAM_SESSION_TIMEOUT": str(Settings.model_fields["session_timeout"].default)}
+    crew.environments = dict.fromkeys(("a", "b", "c"), as_shipped)
     problems: list[str] = []
     try:
         for worker in [crew.join(place) for place in ("a", "b")]:
-            worker.wait_ready(PATIENCE)
+            worker.wait_ready(STARTED)
         begun = time.monotonic()
         quiet = Calm(minutes * 60, seed)
         failure: list[BaseException] = []
         load = threading.Thread(target=_told, args=(lambda: shop.produce(quiet.messages()), failure), daemon=True)
         load.start()
-        quiet.watch(crew)
+        try:
+            quiet.watch(crew)
+        except (AssertionError, pytest.fail.Exception) as error:
+            problems.append(str(error))
+            quiet.end()
         load.join(2 * PATIENCE)
         problems += [repr(error) for error in failure]
         try:
