@@ -38,11 +38,12 @@ from batch_trainer.recipes import Recipe
 from batch_trainer.sample import hash_sample
 from batch_trainer.warehouse import Warehouse
 from schemas.artifact import Artifact, Golden, Reference, model_id
+from schemas.coherence import coherence
 from schemas.drift import DISTANCE, RECONSTRUCTION
 from schemas.features import FEATURES, POPULATIONS, FeatureSpec
 from schemas.model import Model
 from schemas.newcomer import probabilities
-from schemas.reference import Distribution, Residuals, distributions
+from schemas.reference import Bins, Residuals, distributions, is_clock
 from schemas.times import DAY, rfc3339
 
 FIT_ON: Final = 100_000
@@ -166,9 +167,8 @@ def train(
     )
     model = Model(artifact, "")
     fit.hold(model, people.rows, points, labels)
-    reference, known = _reference(model, people, columns)
     artifact = msgspec.structs.replace(
-        artifact, golden=_golden(model, people, labels), reference=reference, distributions=known
+        artifact, golden=_golden(model, people, labels), **_expectations(model, people, columns)
     )
     on_progress("replaying", 0.0)
     calmed = flapping.estimate(flapping.replay(warehouse, model), hysteresis)
@@ -253,10 +253,11 @@ def _golden(model: Model, people: Population, labels: segments.Labels) -> tuple[
     )
 
 
-def _reference(
-    model: Model, people: Population, columns: pd.DataFrame
-) -> tuple[dict[str, Reference], dict[str, Distribution]]:
-    """How everything the drift check watches is distributed over orders: the stream sees a customer once per order, on its day."""
+def _expectations(model: Model, people: Population, columns: pd.DataFrame) -> dict[str, Any]:
+    """What of an artifact the drift check compares with.
+
+    Everything is counted over orders: the stream sees a customer once per order, on its day.
+    """
     rows = people.rows
     if model.clocked:
         rows = [msgspec.structs.replace(known, today=(known.last_order_at or 0) // DAY) for known in rows]
@@ -272,7 +273,13 @@ def _reference(
     if errors is not None:
         found[RECONSTRUCTION] = _weighted(errors, weights)
     members = [model.segments[i].id for i in nearest.tolist()]
-    return found, distributions(model.feature_names, rows, weights, members)
+    known = distributions(model.feature_names, rows, weights, members)
+    places = {
+        column.feature: Bins(known[column.feature]).places([FEATURES[column.feature].formula(one) for one in rows])
+        for column in people.spec.numbers()
+        if column.feature in known and not is_clock(column.feature)
+    }
+    return {"reference": found, "distributions": known, "coherence": coherence(places, known, weights)}
 
 
 def _weighted(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> Reference:

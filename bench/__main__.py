@@ -130,7 +130,7 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]], 
     if name == "drift":
         from bench import drift
 
-        planted = drift.Plan(runs=options.runs)
+        planted = drift.Plan(runs=options.runs, seed=options.seed)
         if quick:
             planted = replace(
                 planted, runs=10, stationary=200_000, rivals_stationary=20_000, rival_runs=2, customers=1_000
@@ -180,6 +180,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--repetitions", type=int, help="interleaved repetitions (default 3; quick: 1)")
     parser.add_argument("--runs", type=int, default=100, help="runs per planted change of the part drift")
+    parser.add_argument("--seed", type=int, default=0, help="added to the seeds of the part drift: other streams")
     parser.add_argument(
         "--docs",
         action="store_true",

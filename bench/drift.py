@@ -50,6 +50,8 @@ class Plan:
     cost_events: int = 100_000
     customers: int = 4_000
     """Of the invented shop."""
+    seed: int = 0
+    """Added to every seed: other streams than those of the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ def changes(subject: Subject) -> dict[str, list[Change]]:
 
 def _shop(subject: Subject, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     usual = pool(subject.model, subject.rows)
-    alarms, seconds = _stationary(subject, usual, plan.stationary)
+    alarms, seconds = _stationary(subject, usual, plan.stationary, plan.seed + 1)
     say(
         f"{subject.name}: {len(alarms)} alarms in {plan.stationary:,} stationary events {[(a.signal, a.feature) for a in alarms]}"
     )
@@ -166,7 +168,10 @@ def _shop(subject: Subject, plan: Plan, say: Callable[[str], None]) -> dict[str,
     table: dict[str, Any] = {}
     for row, planted in changes(subject).items():
         pools = [pool(subject.model, subject.rows, change) for change in planted]
-        ours = [_run(subject, usual, pools[i % len(planted)], planted[i % len(planted)], i) for i in range(plan.runs)]
+        ours = [
+            _run(subject, usual, pools[i % len(planted)], planted[i % len(planted)], plan.seed + i)
+            for i in range(plan.runs)
+        ]
         table[row] = {"Segstream": _summary(ours)}
         theirs: dict[str, list[Run]] = {}
         for i in range(plan.rival_runs):
@@ -177,7 +182,7 @@ def _shop(subject: Subject, plan: Plan, say: Callable[[str], None]) -> dict[str,
                 theirs.setdefault(name, []).append(run)
         table[row] |= {name: _summary(runs) for name, runs in theirs.items()}
         say(f"{subject.name}: {row}: {table[row]['Segstream']}")
-    slow = [_slow(subject, usual, i) for i in range(max(1, plan.runs // 20))]
+    slow = [_slow(subject, usual, plan.seed + i) for i in range(max(1, plan.runs // 20))]
     table["slow drift, 1 sigma over 30 days"] = {"Segstream": _summary(slow)}
     say(f"{subject.name}: slow: {table['slow drift, 1 sigma over 30 days']['Segstream']}")
     return {
@@ -190,8 +195,8 @@ def _shop(subject: Subject, plan: Plan, say: Callable[[str], None]) -> dict[str,
     }
 
 
-def _stationary(subject: Subject, usual: Pool, events: int) -> tuple[list[DriftAlert], float]:
-    monitor, stream = Monitor(), Stream(subject.known.features, 1, subject.model.id)
+def _stationary(subject: Subject, usual: Pool, events: int, seed: int) -> tuple[list[DriftAlert], float]:
+    monitor, stream = Monitor(), Stream(subject.known.features, seed, subject.model.id)
     monitor.fold(subject.known)
     found: list[DriftAlert] = []
     spent = 0.0

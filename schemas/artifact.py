@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from schemas.coherence import Coherence
 from schemas.features import Facts, FeatureSpec
 from schemas.newcomer import Newcomers
 from schemas.reference import Distribution
@@ -104,6 +105,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     reference: dict[str, Reference] = {}
     distributions: dict[str, Distribution] = {}
     """Of the features and of the segments over the training events; empty in artifacts made before there were any."""
+    coherence: Coherence | None = None
+    """How the numeric features hang together over the training events."""
     libraries: dict[str, str] = {}
     parent: str | None = None
     """The model whose segment ids this one has carried on."""

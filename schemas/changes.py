@@ -64,7 +64,7 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True):
     """Deterministic; the same from opened to resolved."""
     level: Literal["warning", "drift"]
     signal: str
-    """The signal that leads: feature, nulls, unseen, segment_mix, log_distance, reconstruction, flips, invalid, event_rate or lateness."""
+    """The signal that leads: feature, relation, nulls, unseen, segment_mix, log_distance, reconstruction, flips, invalid, event_rate or lateness."""
     model_id: str
     direction: Literal["up", "down", "changed"]
     partition: int

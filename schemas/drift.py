@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from schemas.artifact import Reference
+from schemas.coherence import Coherence
 from schemas.model import Model
 from schemas.reference import MIX, Counts, Distribution, bound, psi
 
@@ -133,6 +134,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True, tag="baseline"):
     """Segment id -> name."""
     features: dict[str, Distribution] = {}
     sums: dict[str, Reference] = {}
+    coherence: Coherence | None = None
     needs: dict[str, tuple[str, ...]] = {}
     """Feature -> what it is computed from: features that share these move together."""
 
@@ -147,6 +149,7 @@ def baseline(model: Model, needs: dict[str, tuple[str, ...]]) -> Baseline:
         names=dict(model.names),
         features=model.artifact.distributions,
         sums=sums,
+        coherence=model.artifact.coherence,
         needs={name: needs[name] for name in model.artifact.distributions if name in needs},
     )
 

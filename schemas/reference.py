@@ -20,6 +20,10 @@ Z: Final = 5.2
 """Standard deviations of one in ten million: what chance hardly ever does."""
 MIX: Final = "segment_mix"
 """The distribution of the segments themselves."""
+LEAN: Final = 0.35
+"""How far hour, weekday and a sale together move who orders: standard deviations of spend, towards those who spend much or little."""
+CLOCKS: Final = ("tenure", "recency", "days_since")
+"""Features that time itself moves: they are no sign of anything."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,6 +44,8 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
     """Labels seen in training beside `labels`."""
     complete: bool = True
     """Whether `labels` and `known` are all there were, so that any other is new."""
+    leaning: tuple[tuple[float, ...], ...] = ()
+    """The shares where those who spend little order more than usual, and where those who spend much do, by LEAN each."""
 
     @property
     def bins(self) -> tuple[str, ...]:
@@ -75,8 +81,34 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         return Counts(bins=bins, nulls=self.nulls + other.nulls, unseen=self.unseen + other.unseen)
 
 
-def distribution(values: Sequence[Any], weights: Floats) -> Distribution | None:
-    """The distribution of numbers or labels (None: not known), each counting `weights` times; None where none is known."""
+def is_clock(name: str) -> bool:
+    """Whether a feature is moved by time itself.
+
+    >>> is_clock("tenure_days"), is_clock("orders")
+    (True, False)
+    """
+    return any(word in name for word in CLOCKS)
+
+
+def distribution(values: Sequence[Any], weights: Floats, lean: Floats | None = None) -> Distribution | None:
+    """The distribution of numbers or labels (None: not known), each counting `weights` times; None where none is known.
+
+    `lean` says who spends how much (see `spending`): with it, the distribution knows what a rhythm makes of it.
+    """
+    made = _distribution(values, weights)
+    if made is None or lean is None:
+        return made
+    bins = Bins(made)
+    places = bins.places(values)
+    inside = (places >= 0) & (places < len(made.shares))
+    leaning = (
+        np.bincount(places[inside], weights=(weights * np.exp(by * lean))[inside], minlength=len(made.shares))
+        for by in (-LEAN, LEAN)
+    )
+    return msgspec.structs.replace(made, leaning=tuple(_shares(counted.astype(float)) for counted in leaning))
+
+
+def _distribution(values: Sequence[Any], weights: Floats) -> Distribution | None:
     there = np.array([value is not None for value in values], dtype=bool)
     w = weights[there]
     total, all_of_it = math.fsum(w), math.fsum(weights)
@@ -178,8 +210,18 @@ def distributions(
     """The distributions of features over customers, each counting as often as the stream sees her, and of their segments."""
     columns: dict[str, list[Any]] = {name: [FEATURES[name].formula(known) for known in rows] for name in names}
     columns[MIX] = list(segments)
-    made = {name: distribution(values, weights) for name, values in columns.items()}
+    lean = spending(rows, weights)
+    made = {name: distribution(values, weights, lean) for name, values in columns.items()}
     return {name: one for name, one in made.items() if one is not None}
+
+
+def spending(rows: Sequence[Countable | Facts], weights: Floats) -> Floats:
+    """What each has spent: logarithms, in standard deviations from the weighted mean, three at most. Shape (n,)."""
+    formula = FEATURES["gross_spend"].formula
+    logs = np.log1p(np.maximum(np.array([formula(known) or 0.0 for known in rows], dtype=float), 0.0))
+    away = logs - np.average(logs, weights=weights)
+    spread = math.sqrt(float(np.average(away * away, weights=weights)))
+    return np.clip(away / spread, -3.0, 3.0) if spread > 0.0 else np.zeros(len(logs))
 
 
 def chi_square(freedom: int) -> float:
@@ -193,7 +235,7 @@ def chi_square(freedom: int) -> float:
 
 
 def psi(known: Distribution, seen: Counts) -> float:
-    """Population stability index of what was seen against the reference; half an event is added to each bin.
+    """Population stability index of what was seen against the reference, a rhythm allowed for; half an event is added to each bin.
 
     >>> round(psi(Distribution(n=1000, edges=(0.0,), shares=(0.5, 0.5)), Counts(bins=(500, 500))), 3)
     0.0
@@ -202,14 +244,49 @@ def psi(known: Distribution, seen: Counts) -> float:
 
 
 def parts(known: Distribution, seen: Counts) -> list[float]:
-    """What each bin contributes to the index."""
+    """What each bin contributes to the index: against the reference, leaning as far as fits best and a rhythm goes."""
+    plain = _parts(known.shares, seen)
+    if not known.leaning or not seen.n:
+        return plain
+    leant = _parts(_leant(known, seen), seen)
+    return min(plain, leant, key=math.fsum)
+
+
+def _parts(shares: Sequence[float], seen: Counts) -> list[float]:
     b, n = len(seen.bins), seen.n
     found = []
-    for share, count in zip(known.shares, seen.bins, strict=True):
+    for share, count in zip(shares, seen.bins, strict=True):
         p = (share * n + 0.5) / (n + 0.5 * b)
         q = (count + 0.5) / (n + 0.5 * b)
         found.append((q - p) * math.log(q / p))
     return found
+
+
+def _leant(known: Distribution, seen: Counts) -> list[float]:
+    """The reference shares where who orders leans as far as the logarithms of what was seen tell, by LEAN at most.
+
+    The logarithm of a share under a lean t is nearly share + slope * t + bend * t^2; t follows from weighted least squares, once
+    corrected for the bend.
+    """
+    low, high = known.leaning
+    n, b = seen.n, len(seen.bins)
+    terms = []
+    for share, less, more, count in zip(known.shares, low, high, seen.bins, strict=True):
+        if share > 0.0 and less > 0.0 and more > 0.0:
+            down, up = math.log(less / share), math.log(more / share)
+            moved = math.log((count + 0.5) / (n + 0.5 * b) / share)
+            terms.append((share, (up - down) / 2, (up + down) / 2, moved))
+        else:
+            terms.append((share, 0.0, 0.0, 0.0))
+    size = math.fsum(share * slope * slope for share, slope, _, _ in terms)
+    t = 0.0  # in LEANs
+    if size > 0.0:
+        for _ in range(2):
+            t = math.fsum(share * slope * (moved - bend * t * t) for share, slope, bend, moved in terms) / size
+            t = max(-1.0, min(1.0, t))
+    leant = [share * math.exp(slope * t + bend * t * t) for share, slope, bend, _ in terms]
+    whole = math.fsum(leant)
+    return [share / whole for share in leant]
 
 
 def chance(known: Distribution, seen: Counts) -> float:

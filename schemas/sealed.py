@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -151,7 +152,9 @@ def _check_finite(artifact: Artifact) -> None:
     for reference in artifact.reference.values():
         values += [reference.mean, reference.std]
     for known in artifact.distributions.values():
-        values += [known.n, known.nulls, *known.edges, *known.shares]
+        values += [known.n, known.nulls, *known.edges, *known.shares, *chain.from_iterable(known.leaning)]
+    if artifact.coherence is not None:
+        values += [artifact.coherence.n, *artifact.coherence.spread, *chain.from_iterable(artifact.coherence.rest)]
     for segment in artifact.segments:
         values += [segment.share, *segment.medians.values(), *segment.traits.values(), *segment.named_for.values()]
     if not all(map(math.isfinite, values)):

@@ -86,8 +86,11 @@ def replay(
     psi_mix: Annotated[
         float | None, typer.Option(min=0, help="PSI of the mix of segments over 1,000 events that matters.")
     ] = None,
-    psi_long: Annotated[float | None, typer.Option(min=0, help="PSI of a week that matters.")] = None,
+    psi_long: Annotated[float | None, typer.Option(min=0, help="PSI of 4,000 events or a week that matters.")] = None,
     psi_gross: Annotated[float | None, typer.Option(min=0, help="PSI of a window of 200 events that matters.")] = None,
+    relation: Annotated[
+        float | None, typer.Option(min=0, help="Standard deviations of one feature against the others that matter.")
+    ] = None,
     shift: Annotated[float | None, typer.Option(min=0, help="Standard deviations of the distance that matter.")] = None,
     nulls: Annotated[float | None, typer.Option(min=0, help="Share of empty values that matters.")] = None,
     unseen: Annotated[float | None, typer.Option(min=0, help="Share of new labels that matters.")] = None,
@@ -107,7 +110,7 @@ def replay(
         settings = Settings()
         given = {
             "psi": psi, "psi_mix": psi_mix, "psi_long": psi_long, "psi_gross": psi_gross,
-            "shift": shift, "nulls": nulls, "unseen": unseen,
+            "relation": relation, "shift": shift, "nulls": nulls, "unseen": unseen,
         }  # fmt: skip
         limits = Thresholds(**{name: value for name, value in given.items() if value is not None})
         monitor = Monitor(limits=limits, cooldown=int(settings.drift_cooldown * 1_000_000))

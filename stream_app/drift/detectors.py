@@ -12,26 +12,30 @@ from typing import Final, Literal
 import msgspec
 
 from schemas.artifact import Reference
+from schemas.coherence import left
 from schemas.drift import DISTANCE, RECONSTRUCTION, Baseline, Tally
-from schemas.reference import MIX, Counts, Distribution, Z, bound, chance, psi
+from schemas.reference import MIX, Counts, Distribution, Z, bound, chance, is_clock, psi
 
 Direction = Literal["up", "down", "changed"]
 Signal = Literal[
-    "feature", "nulls", "unseen", "segment_mix", "log_distance", "reconstruction", "flips", "invalid", "event_rate", "lateness"
+    "feature", "relation", "nulls", "unseen", "segment_mix", "log_distance", "reconstruction", "flips", "invalid", "event_rate", "lateness"
 ]  # fmt: skip
-CLOCKS: Final = ("tenure", "recency", "days_since")
-"""Features that time itself moves: they are no sign of anything."""
+LEAK: Final = 0.1
+"""So much of its spread what is left of a feature may move because others order: relations are not quite linear."""
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """The business effects: what is smaller is not worth waking anybody."""
 
-    psi: float = 0.15
-    """Of a window; a shift of nearly 0.4 standard deviations: a sale day stays below."""
-    psi_mix: float = 0.1
-    """Of the mix of segments, on which a sale tells less than on spend."""
-    psi_long: float = 0.06
-    """Of a week, in which its rhythm and a sale are levelled out: a quarter of a standard deviation."""
+    psi: float = 0.1
+    """Of a feature, a rhythm allowed for: a shift of 0.3 standard deviations."""
+    psi_mix: float = 0.05
+    """Of the mix of segments: a segment of a tenth that becomes one of a sixth."""
+    psi_long: float = 0.05
+    """Of a wide window and of a week: a shift of nearly a quarter of a standard deviation."""
+    relation: float = 0.15
+    """Of a feature against the others of the same customers, standard deviations."""
+    relation_drift: float = 0.5
     psi_gross: float = 1.0
     """Of the first few hundred events: a unit error."""
     psi_drift: float = 0.25
@@ -50,6 +54,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """Share of late events beyond the expectation."""
     small: int = 200
     window: int = 1000
+    wide: int = 4000
     long: int = 5000
     """Looks per window."""
     clean: int = 3
@@ -101,16 +106,12 @@ def moved(known: Distribution, seen: Counts) -> Direction:
     return "up" if math.fsum(i * count for i, count in enumerate(seen.bins)) / max(1, seen.n) >= before else "down"
 
 
-def _is_clock(name: str) -> bool:
-    return any(word in name for word in CLOCKS)
-
-
 def shifts(tally: Tally, known: Baseline, limits: Thresholds, *, effect: float, mix: float) -> list[Finding]:
     """Features whose distribution has moved by `effect` (PSI), and the segments' by `mix`, and more than chance can do."""
     found = []
     for name, distribution in known.features.items():
         seen = tally.features.get(name)
-        if seen is None or seen.n < limits.small or _is_clock(name):
+        if seen is None or seen.n < limits.small or is_clock(name):
             continue
         is_mix = name == MIX
         statistic, least = psi(distribution, seen), bound(distribution, seen, mix if is_mix else effect)
@@ -128,6 +129,27 @@ def shifts(tally: Tally, known: Baseline, limits: Thresholds, *, effect: float, 
                 )
             )
     return found
+
+
+def relations(tally: Tally, known: Baseline, limits: Thresholds) -> list[Finding]:
+    """The feature that has left the others most, where one has by more than a rhythm and chance can do: the others follow from it."""
+    if known.coherence is None:
+        return []
+    found = []
+    for one in left(known.coherence, known.features, tally.features):
+        if one.n < limits.small:
+            return []
+        error = Z * one.spread * math.sqrt(1.0 / one.n + 1.0 / known.coherence.n)
+        threshold, away = max(limits.relation, LEAK * one.spread + error), abs(one.mean)
+        if away > threshold:
+            found.append(
+                Finding(
+                    signal="relation", feature=one.feature, statistic=away, threshold=threshold, n=one.n,
+                    direction="up" if one.mean > 0 else "down", drastic=away > limits.relation_drift,
+                    likely=(away / error) ** 2 if error else math.inf,
+                )
+            )  # fmt: skip
+    return sorted(found, key=lambda f: (-f.likely, f.feature))[:1]
 
 
 def gaps(tally: Tally, known: Baseline, limits: Thresholds) -> list[Finding]:

@@ -14,10 +14,10 @@ import msgspec
 
 from stream_app.drift.detectors import Finding, Thresholds
 
-CAUSES: Final = ("nulls", "unseen", "feature")
+CAUSES: Final = ("nulls", "unseen", "feature", "relation")
 """In the order in which they explain each other."""
 CONSEQUENCES: Final = ("segment_mix", "log_distance", "reconstruction", "flips")
-OF_THE_MODEL: Final = ("unseen", "feature", *CONSEQUENCES)
+OF_THE_MODEL: Final = ("unseen", "feature", "relation", *CONSEQUENCES)
 """What is held against a model's training data; empty fields and unusable messages are no model's."""
 JOIN: Final = 2
 """Windows within which what is found belongs to an alert that was opened before."""
@@ -202,7 +202,8 @@ def _join(home: Incident, joining: Sequence[Finding]) -> list[Step]:
     for finding in joining:
         home.findings[finding.key] = finding
     lead = leading([*joining, home.lead])
-    if lead is home.lead or home.lead.signal in CAUSES:
+    # A relation is told of the first few events that show it: more of them may name its other side.
+    if lead is home.lead or (home.lead.signal in CAUSES and home.lead.signal != "relation"):
         return []
     home.lead = lead  # what was seen first follows from this
     return [Step(status="escalated", incident=_copy(home))]

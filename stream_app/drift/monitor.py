@@ -45,6 +45,7 @@ class State(msgspec.Struct, kw_only=True):
     """The latest event time, microseconds."""
     small: Tally = msgspec.field(default_factory=Tally)
     window: Tally = msgspec.field(default_factory=Tally)
+    wide: Tally = msgspec.field(default_factory=Tally)
     long: Tally = msgspec.field(default_factory=Tally)
     latest: Tally = msgspec.field(default_factory=Tally)
     """The last window that was complete."""
@@ -103,7 +104,7 @@ class Monitor:
         steps = s.incidents.supersede(one.model_id)
         told = [words.alert(step, self._context(step.incident, Tally()), s.clock, self._cooldown) for step in steps]
         s.model_id = one.model_id
-        s.small = s.window = s.long = s.latest = Tally()
+        s.small = s.window = s.wide = s.long = s.latest = Tally()
         s.pending = Sums()
         s.learnt.pop("flips", None)
         self._restart([])
@@ -144,17 +145,19 @@ class Monitor:
     def _window(self, block: Block) -> list[DriftAlert]:
         s, limits = self.state, self.limits
         full, s.window = s.window, Tally()
-        s.latest, s.long = full, s.long + full
+        s.latest, s.wide, s.long = full, s.wide + full, s.long + full
         told = self._judge(
             self._regular(full, limits), self._regular(full, _weaker(limits)), full, block, "window", settle=True
         )
+        if any(alert.status == "resolved" for alert in told):
+            s.wide = s.long = Tally()  # what they hold of it is over, and was told
         self._learn(full)
+        if s.wide.looked_at >= limits.wide:
+            wide, s.wide = s.wide, Tally()
+            told += self._judge(self._small_moves(wide, 1.0), [], wide, block, "window", settle=False)
         if s.long.looked_at >= limits.long and s.long.end - s.long.begin >= WEEK * HOUR:
             long, s.long = s.long, Tally()
-            found, weak = (
-                detectors.shifts(long, self.known, limits, effect=effect, mix=effect)
-                for effect in (limits.psi_long, WEAK * limits.psi_long)
-            )
+            found, weak = (self._small_moves(long, part) for part in (1.0, WEAK))
             told += self._judge(found, weak, long, block, "long", settle=True)
         return told
 
@@ -179,9 +182,17 @@ class Monitor:
         gross = detectors.shifts(tally, self.known, self.limits, effect=effect, mix=effect)
         return gross + self._gaps(tally, self.limits)
 
+    def _small_moves(self, tally: Tally, part: float) -> list[Finding]:
+        """What only many events show, beyond this part of the threshold."""
+        least = part * self.limits.psi_long
+        return detectors.shifts(
+            tally, self.known, self.limits, effect=least, mix=min(least, part * self.limits.psi_mix)
+        )
+
     def _regular(self, tally: Tally, limits: Thresholds) -> list[Finding]:
         known = self.known
         found = detectors.shifts(tally, known, limits, effect=limits.psi, mix=limits.psi_mix)
+        found += detectors.relations(tally, known, limits)
         found += self._gaps(tally, limits)
         found += detectors.levels(tally, known, limits)
         if (usual := self._usual("flips")) is not None and tally.looked_at:
@@ -266,5 +277,5 @@ def _is_full(tally: Tally, size: int) -> bool:
 def _weaker(limits: Thresholds) -> Thresholds:
     return msgspec.structs.replace(
         limits, psi=WEAK * limits.psi, psi_mix=WEAK * limits.psi_mix, shift=WEAK * limits.shift, nulls=WEAK * limits.nulls, unseen=WEAK * limits.unseen,
-        invalid=WEAK * limits.invalid, flips=WEAK * limits.flips,
+        invalid=WEAK * limits.invalid, flips=WEAK * limits.flips, relation=WEAK * limits.relation,
     )  # fmt: skip

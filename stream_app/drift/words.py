@@ -76,7 +76,7 @@ def alert(step: Step, context: Context, now: int, cooldown: int) -> DriftAlert:
 def _evidence(finding: Finding, context: Context) -> Evidence:
     name = MIX if finding.signal == "segment_mix" else finding.feature
     known, seen = context.known.features.get(name), context.tally.features.get(name)
-    if known is None or seen is None or finding.signal not in ("feature", "unseen", "nulls", "segment_mix"):
+    if known is None or seen is None or finding.signal not in (*CAUSES, "segment_mix"):
         return Evidence(
             signal=finding.signal, feature=finding.feature or None, statistic=finding.statistic, threshold=finding.threshold,
             n=finding.n, direction=finding.direction,
@@ -134,7 +134,7 @@ def _message(step: Step, ranked: list[Finding], share: float, context: Context) 
     lead, *others = ranked
     what = _what(lead)
     told = [f"{what[0].upper()}{what[1:]}, since {rfc3339(step.incident.first_seen)[:16]}Z"]
-    features = [called(f.feature) for f in others if f.feature]
+    features = dict.fromkeys(called(f.feature) for f in others if f.feature and f.feature != lead.feature)
     if features:
         told.append(f"with it moved {', '.join(features)}")
     follows = [_SIGNALS[f.signal] for f in others if not f.feature]
@@ -149,6 +149,10 @@ def _what(finding: Finding) -> str:
     name = called(finding.feature)
     if finding.signal == "feature":
         return f"{name} is distributed otherwise than in training ({finding.direction}; PSI {finding.statistic:.2f}, alert above {finding.threshold:.2f})"
+    if finding.signal == "relation":
+        where = "higher" if finding.direction == "up" else "lower"
+        expected = "the other features of the same customers lead one to expect"
+        return f"{name} is {where} than {expected} ({finding.statistic:.2f} standard deviations, alert above {finding.threshold:.2f})"
     if finding.signal == "nulls":
         return f"{name} is empty in {finding.statistic:.0%} of the events (alert above {finding.threshold:.0%})"
     if finding.signal == "unseen":
@@ -182,8 +186,8 @@ def _action(step: Step, ranked: list[Finding]) -> str:
         return "Look at the new labels: a renamed one is mended upstream; a new market or brand needs a retraining: `segstream train --publish`."
     if lead.signal in ("event_rate", "lateness"):
         return "Look at the producers and at the queue before Kafka; the segments of customers stay right, but late."
-    moved = {f.feature for f in ranked if f.signal == "feature"}
-    if lead.signal == "feature" and (lead.statistic > 1.0 or len(moved) == 1):
+    moved = {f.feature for f in ranked if f.signal in ("feature", "relation")}
+    if lead.signal in ("feature", "relation") and (lead.statistic > 1.0 or len(moved) == 1):
         data = f"the data behind {called(lead.feature)} (units, currency, a release)"
         return f"One feature moved: look first at {data}; if it is real, retrain: `segstream train --publish`."
     return "The population moved: look at campaigns, seasons and markets; if it is here to stay, retrain: `segstream train --publish`."

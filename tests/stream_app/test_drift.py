@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.changes import DriftAlert
-from schemas.drift import Block, Hits, Hour, Record, Sums, Tally, decode, encode
-from schemas.reference import MIX, Counts, counts, distribution, psi
+from schemas.coherence import coherence
+from schemas.drift import Baseline, Block, Hits, Hour, Record, Sums, Tally, decode, encode
+from schemas.reference import MIX, Bins, Counts, counts, distribution, psi
 from stream_app.drift.detectors import Thresholds
 from stream_app.drift.monitor import Monitor, to_bytes
 from tests.stream_app.planted import USUAL, Day, Stream, baseline
@@ -208,3 +209,42 @@ def test_a_worker_starts_without_the_training_libraries() -> None:
     program = "import stream_app.drift.adwin, river.datasets, river.drift.datasets; from river.drift.kswin import KSWIN; print(KSWIN.__name__)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "KSWIN", "what was left out can still be had"
+
+
+def customers(shift: float = 0.0) -> dict[str, np.ndarray]:
+    """20,000 of them, who spend about what they order; `shift` moves the number of orders alone."""
+    rng = np.random.default_rng(5)
+    number, value = rng.normal(0.0, 1.0, 20_000), rng.normal(0.0, 1.0, 20_000)
+    spend = 0.65 * (number + value) + rng.normal(0.0, 0.4, 20_000)
+    return {"orders": number + shift, "average_order_value": value, "gross_spend": spend}
+
+
+def leaning(events: int, shift: float, lean: float, seed: int) -> list[Record]:
+    """Events of these customers, where who spends much orders more than usual by `lean` standard deviations."""
+    usual, now, weights = customers(), customers(shift), np.ones(20_000)
+    spend = usual["gross_spend"]
+    features = {name: distribution(x.tolist(), weights, spend) for name, x in usual.items()}
+    known = {name: one for name, one in features.items() if one is not None}
+    places = {name: Bins(one).places(usual[name].tolist()) for name, one in known.items()}
+    expected = Baseline(model_id="m-1", features=known, coherence=coherence(places, known, weights))
+    often = np.exp(lean * spend)
+    drawn = np.random.default_rng(seed).choice(20_000, events, p=often / often.sum())
+    records: list[Record] = [expected]
+    for first in range(0, events, 50):
+        seen = {name: counts(one, now[name][drawn[first : first + 50]].tolist()) for name, one in known.items()}
+        tally = Tally(events=50, looked_at=50, begin=first + 1, end=first + 50, features=seen)
+        records.append(Block(topic="orders", partition=0, first=first, last=first + 49, model_id="m-1", tally=tally))
+    return records
+
+
+@pytest.mark.parametrize("lean", [-0.3, 0.3])
+def test_who_orders_at_an_hour_or_in_a_sale_is_no_alert(lean: float) -> None:
+    assert told(leaning(20_000, 0.0, lean, 11)) == []
+
+
+@pytest.mark.parametrize("lean", [-0.1, 0.0, 0.1])
+def test_a_quarter_of_a_sigma_of_one_feature_is_named_whoever_orders(lean: float) -> None:
+    alerts = told(leaning(2_000, 0.25, lean, 12))
+    assert {(a.signal, a.feature, a.direction) for a in alerts} == {("relation", "orders", "up")}
+    assert "than the other features of the same customers lead one to expect" in alerts[0].message
+    assert alerts[0].evidence[0].bins
