@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
 
 from sandbox import warehouse
 from sandbox.events import message
@@ -109,16 +110,19 @@ def test_a_change_of_the_customers_leads_to_another_model_though_the_trainer_is_
             assert trainer.poll() is None, log.read_text()[-3000:]
             return action in [event.action for event in steps(shop)]
 
-        def begun_again(deadline: float) -> subprocess.Popen[bytes]:
+        def begun_again() -> subprocess.Popen[bytes]:
             trainer.kill()
             trainer.wait(10)
             assert shop.registry.active() == first, "nothing is half active"
+            redis.Redis.from_url(shop.redis).delete(
+                f"{shop.settings.prefix}trainer:lock"
+            )  # or it runs out in half a minute
             return watching(shop, where, log)
 
         wait_for(lambda: told("training-started"), "it trains because of the alert", 120)
-        trainer = begun_again(60)
+        trainer = begun_again()
         wait_for(lambda: told("candidate-published"), "what was begun is trained", 240)
-        trainer = begun_again(60)
+        trainer = begun_again()
 
         def activated() -> bool:
             street.live(100)
