@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import suppress
 from typing import Any, Final
 
@@ -28,7 +28,8 @@ from stream_app.metrics import Metrics
 BATCH: Final = 200
 """Customers per round trip: about 3 ms of the event loop."""
 YIELD: Final = 19.0
-"""While events wait, the projection pauses this many times as long as it has worked: it takes a twentieth of the process."""
+"""While events and more than a batch of customers wait, the projection pauses this many times as long as it has worked: it takes a
+twentieth of the process."""
 LOOK_EVERY: Final = 1.0
 """Seconds between looks whether Redis has lost what was written."""
 
@@ -195,16 +196,18 @@ class Projection:
         if time.monotonic() >= self._look_at:
             await self._rebuild_if_wiped()
             self._look_at = time.monotonic() + LOOK_EVERY
-        for partition in [*self._dirty, *(p for p in self._backlog if p not in self._dirty)]:
-            while keys := self._take(partition):
-                began = time.monotonic()
-                try:
-                    await self._write(partition, keys)
-                except (redis.RedisError, OSError):
-                    self.touch(partition, keys)
-                    raise
-                if self._is_busy():
-                    await asyncio.sleep(YIELD * (time.monotonic() - began))
+        while taken := self._take():
+            began = time.monotonic()
+            try:
+                await self._write(taken)
+            except (redis.RedisError, OSError):
+                for partition, key in taken:
+                    self.touch(partition, [key])
+                raise
+            if len(taken) < BATCH:  # what came meanwhile goes together with what comes next
+                return
+            if self._is_busy():
+                await asyncio.sleep(YIELD * (time.monotonic() - began))
 
     async def _rebuild_if_wiped(self) -> None:
         """A marker per partition tells whether this Redis has seen our projection: a restarted empty one has not."""
@@ -219,30 +222,31 @@ class Projection:
                 await self._client.hset(self._marker, str(partition), str(self._clock()))  # type: ignore[misc]
             self._unmarked.discard(partition)
 
-    def _take(self, partition: int) -> list[bytes]:
-        """The next customers to write: first those who have just changed."""
-        dirty = self._dirty.get(partition)
-        if dirty:
-            return [dirty.popitem()[0] for _ in range(min(BATCH, len(dirty)))]
-        self._dirty.pop(partition, None)
-        backlog = self._backlog.get(partition)
-        if not backlog:
-            self._backlog.pop(partition, None)
-            return []
-        keys = backlog[-BATCH:]
-        del backlog[-BATCH:]
-        return keys
+    def _take(self) -> list[tuple[int, bytes]]:
+        """The next customers to write, with their partitions, an equal share of each: first those who have just changed."""
+        taken: list[tuple[int, bytes]] = []
+        for partition, share in _shares(self._dirty, BATCH):
+            dirty = self._dirty[partition]
+            taken += [(partition, dirty.popitem()[0]) for _ in range(share)]
+            if not dirty:
+                del self._dirty[partition]
+        for partition, share in _shares(self._backlog, BATCH - len(taken)):
+            backlog = self._backlog[partition]
+            taken += [(partition, backlog.pop()) for _ in range(share)]
+            if not backlog:
+                del self._backlog[partition]
+        return taken
 
-    async def _write(self, partition: int, keys: list[bytes]) -> None:
-        customers = self._customers(partition)
+    async def _write(self, taken: Iterable[tuple[int, bytes]]) -> None:
         model = self._model()
-        if customers is None or model is None:
+        if model is None:
             return
         projected_at = rfc3339(self._clock())
         rows: list[list[str]] = []
         erased: list[tuple[str, int, int]] = []
-        for key in keys:
-            customer = customers.look(key)
+        for partition, key in taken:
+            customers = self._customers(partition)
+            customer = None if customers is None else customers.look(key)
             if customer is not None and customer.segment is not None:
                 row = membership(key.decode(), customer, model, projected_at)
                 rows.append([row.user_id, *to_values(row)])
@@ -255,6 +259,20 @@ class Projection:
         if rows:
             await self._script(keys=names, args=[prefix, self._names, _encode(rows)])
             self._metrics.projected.inc(len(rows))
+
+
+def _shares(waiting: Mapping[int, Sized], room: int) -> list[tuple[int, int]]:
+    """How many of each partition's customers go next: equal shares, and what the small ones leave goes to the large ones.
+
+    >>> _shares({0: "abcdefgh", 1: "a", 2: ""}, 6)
+    [(2, 0), (1, 1), (0, 5)]
+    """
+    shares = []
+    for left, partition in zip(range(len(waiting), 0, -1), sorted(waiting, key=lambda p: len(waiting[p])), strict=True):
+        share = min(len(waiting[partition]), -(-room // left))
+        room -= share
+        shares.append((partition, share))
+    return shares
 
 
 def membership(user_id: str, customer: Customer, model: Model, projected_at: str) -> Membership:

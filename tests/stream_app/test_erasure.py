@@ -204,7 +204,7 @@ def test_redis_forgets_her_and_no_older_row_brings_her_back(own_redis: Redis) ->
 
         async def shown(customer: Customer) -> bool:
             customers.open(KEY, customer)
-            await projection._write(0, [KEY])
+            await projection._write([(0, KEY)])
             return bool(await client.exists(user_key("t:", USER)))
 
         stale = copied(rest(customers))

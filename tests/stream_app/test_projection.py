@@ -1,0 +1,93 @@
+"""Laws of the projection: whoever changed is written, together with the others who did, whichever partition they are in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import redis
+
+from schemas.customer import Customer
+from stream_app.metrics import Metrics
+from stream_app.projection import BATCH, Projection
+from tests.schemas.models import model
+
+ONE = Customer(sequence=1, segment="s1", nearest="s1")
+
+
+class Store:
+    """A Redis that keeps whom it was asked to write, call by call, and refuses the first `refused` calls."""
+
+    def __init__(self, refused: int = 0) -> None:
+        self.calls: list[list[str]] = []
+        self._refused = refused
+
+    def register_script(self, _: str) -> Any:
+        async def called(keys: list[str], args: list[Any]) -> None:
+            if self._refused:
+                self._refused -= 1
+                raise redis.ConnectionError("away")
+            self.calls.append([row[0] for row in msgspec.msgpack.decode(args[2])])
+
+        return called
+
+
+class Everyone:
+    """Customers of one partition: whoever is asked for."""
+
+    def look(self, key: bytes) -> Customer:
+        return ONE
+
+    def keys(self) -> list[bytes]:
+        return []
+
+
+def made(store: Store, *, is_busy: bool = False) -> Projection:
+    projection = Projection(
+        store, "t:", Metrics(), interval=0.0, clock=lambda: 0, customers=lambda _: Everyone(), model=model, is_busy=lambda: is_busy
+    )  # type: ignore[arg-type] # fmt: skip
+    projection._look_at = float("inf")
+    return projection
+
+
+def name(partition: int, number: int) -> str:
+    return f"{partition}-{number}"
+
+
+def test_those_who_changed_in_every_partition_go_in_one_call_also_while_work_waits() -> None:
+    store = Store()
+    projection = made(store, is_busy=True)
+    for partition in range(4):
+        projection.touch(partition, [name(partition, n).encode() for n in range(10)])
+    asyncio.run(projection._round())
+    assert [sorted(call) for call in store.calls] == [sorted(name(p, n) for p in range(4) for n in range(10))]
+    assert projection.pending == 0
+
+
+def test_a_partition_with_many_keeps_no_other_waiting_and_everyone_is_written_once() -> None:
+    store = Store()
+    projection = made(store)
+    counts = {0: 5 * BATCH, 1: 7, 2: 3 * BATCH}
+    for partition, count in counts.items():
+        projection.touch(partition, [name(partition, n).encode() for n in range(count)])
+    asyncio.run(projection._round())
+    assert {name(1, n) for n in range(7)} <= set(store.calls[0])
+    assert all(len(call) == BATCH for call in store.calls[:-1])
+    for call in store.calls[:6]:
+        assert {who[0] for who in call} >= {"0", "2"}
+    written = [who for call in store.calls for who in call]
+    assert sorted(written) == sorted(name(p, n) for p, count in counts.items() for n in range(count))
+
+
+def test_those_whom_redis_did_not_take_are_written_again() -> None:
+    store = Store(refused=1)
+    projection = made(store)
+    projection.touch(3, [b"3-1", b"3-2"])
+    for expected in (2, 0):
+        try:
+            asyncio.run(projection._round())
+        except redis.ConnectionError:
+            assert expected == 2
+        assert projection.pending == expected
+    assert sorted(store.calls[0]) == ["3-1", "3-2"]
