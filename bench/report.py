@@ -23,26 +23,37 @@ OWN: Final = "<!-- bench:{name}:{end} -->"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One promise: what was measured, the bound, and whether it holds."""
+    """One promise: what was measured (None: nothing), the bound, and whether it holds. What was not measured does not hold."""
 
     name: str
-    value: float
+    value: float | None
     bound: str
     holds: bool
 
     @classmethod
-    def at_least(cls, name: str, value: float, least: float) -> Self:
+    def at_least(cls, name: str, value: float | None, least: float) -> Self:
         """The value must be `least` or more.
 
-        >>> Verdict.at_least("speed", 3.0, 2.0).holds
-        True
+        >>> Verdict.at_least("speed", 3.0, 2.0).holds, Verdict.at_least("speed", None, 2.0).holds
+        (True, False)
         """
-        return cls(name, round(value, 3), f">= {least:,g}", value >= least)
+        bound = f">= {least:,g}"
+        return cls(name, None, bound, False) if value is None else cls(name, round(value, 3), bound, value >= least)
 
     @classmethod
-    def at_most(cls, name: str, value: float, most: float) -> Self:
+    def at_most(cls, name: str, value: float | None, most: float) -> Self:
         """The value must be `most` or less."""
-        return cls(name, round(value, 3), f"<= {most:,g}", value <= most)
+        bound = f"<= {most:,g}"
+        return cls(name, None, bound, False) if value is None else cls(name, round(value, 3), bound, value <= most)
+
+    @classmethod
+    def of_quantile(cls, name: str, values: Sequence[float], share: float, most: float) -> Self:
+        """A quantile of the values must be `most` or less; of no values nothing is known.
+
+        >>> Verdict.of_quantile("p99", [1.0, 2.0], 0.99, 2.0).holds, Verdict.of_quantile("p99", [], 0.99, 2.0).holds
+        (True, False)
+        """
+        return cls.at_most(name, quantile(values, share) if values else None, most)
 
     def document(self) -> dict[str, Any]:
         """For the results."""
@@ -134,7 +145,7 @@ def markdown(result: dict[str, Any]) -> str:
         lines += [f"- could not be measured: {failure.splitlines()[0]}" for failure in part.get("failures", ())]
     lines += ["| promise | measured | bound | holds |", "|---|---|---|---|"]
     lines += [
-        f"| {v['name']} | {v['value']:,g} | {v['bound']} | {'yes' if v['holds'] else '**no**'} |"
+        f"| {v['name']} | {'not measured' if v['value'] is None else format(v['value'], ',g')} | {v['bound']} | {'yes' if v['holds'] else '**no**'} |"
         for v in result["verdicts"]
     ]
     return "\n".join(lines) + "\n"
@@ -205,17 +216,29 @@ def _scale(part: dict[str, Any]) -> list[str]:
 
 def _api(part: dict[str, Any]) -> list[str]:
     rows = [
-        f"The HTTP API with {part['customers']:,} customers (read in {part['read_in_s']:.1f} s), beside it a worker that takes "
-        f"{part['events_per_s']:g} events/s, {part['listeners']} listeners connected. Requests come from a process of their own and count from the "
-        f"moment they were due. Under them the API used {part['api_cpu_share']:.0%} of a core.",
+        f"The HTTP API with {part['customers']:,} customers who have a history of {part['history']} events each; beside it a worker that takes "
+        f"{part['events_per_s']:g} events/s, and {part['listeners']} listeners connected. Requests come from a process of their own and count from the "
+        "moment they were due.",
         "",
         "| what | n | p50 ms | p99 ms | max ms |",
         "|---|---|---|---|---|",
     ]
-    return rows + [
+    rows += [
         f"| {name} | {row['n']:,} | {row['p50_ms']:.2f} | {row['p99_ms']:.2f} | {row['max_ms']:.1f} |"
         for name, row in part["table"].items()
     ]
+    told = [text.format(part["figures"][name]) for name, text in _API_FIGURES.items() if name in part["figures"]]
+    return [*rows, "", f"Meanwhile: {', '.join(told)}."] if told else rows
+
+
+_API_FIGURES: Final = {
+    "changes_per_s": "{:.1f} changes of segment a second",
+    "api_cpu_share": "API {:.0%} of a core",
+    "worker_cpu_share": "worker {:.0%}",
+    "listeners_cpu_share": "the listeners' process {:.0%}",
+    "api_peak_mib": "API at most {:,.0f} MiB",
+    "read_in_s": "all customers read in {:.1f} s when it started",
+}
 
 
 def _training(part: dict[str, Any]) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import report, training
+from bench import api, report, training
 from bench.hotpath import verdicts
 from bench.report import BEGIN, END, OWN, Verdict, quantile, spread
 
@@ -37,6 +38,17 @@ def hotpath(**engines: dict[str, Any]) -> dict[str, Any]:
 def test_a_promise_holds_exactly_when_the_bound_is_met() -> None:
     assert [Verdict.at_least("x", v, 2.0).holds for v in (1.999, 2.0, 2.1)] == [False, True, True]
     assert [Verdict.at_most("x", v, 2.0).holds for v in (1.9, 2.0, 2.001)] == [True, True, False]
+
+
+def test_what_was_not_measured_stands_in_the_table_as_a_promise_that_does_not_hold() -> None:
+    found = api._Found(failures=["the questions failed: 503"])
+    part = api._result(api.Plan(), found)
+    assert len(part["verdicts"]) == 6
+    assert not any(v["holds"] for v in part["verdicts"])
+    text = report.markdown(report.document("make bench", [part], "0" * 12, 0.0))
+    assert text.count("not measured") == 6
+    assert "could not be measured: the questions failed: 503" in text
+    assert json.loads(json.dumps(part, allow_nan=False))["verdicts"] == part["verdicts"]
 
 
 def test_the_promises_compare_with_each_engine_that_took_part() -> None:
