@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -13,17 +13,17 @@ from pydantic import BaseModel, Field
 
 from schemas.changes import Cause, SegmentChanged
 from schemas.events import MAX_ID
+from segment_api.audience import Filter, event, from_event_id, to_event_id
 from segment_api.journal import Seen
 from segment_api.problems import Problem, responses
 from segment_api.services import Services
-from segment_api.tail import event, from_event_id, to_event_id
 from segment_api.users import UserId
 
 MISSED: Final = 10_000
 """Changes that are sent again to a listener who comes back."""
+TOGETHER: Final = 200
+"""Of those, in one write."""
 LISTENERS: Final = 200
-ALIVE: Final = 15.0
-"""Seconds between signs of life of a quiet stream."""
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many.")]
 OfSegment = Annotated[str, Query(max_length=64, description="Only into or out of this segment (id).", examples=["s3"])]
@@ -140,51 +140,39 @@ class Drift(BaseModel):
     signals: list[Signal]
 
 
-def concerns(change: SegmentChanged, segment: str, causes: frozenset[str], user: str) -> bool:
-    """Whether a change passes the filters; an empty filter lets everything pass."""
-    return (
-        (not segment or segment in (change.from_segment, change.to_segment))
-        and (not causes or change.cause in causes)
-        and (not user or change.user_id == user)
-    )
-
-
-async def feed(
-    services: Services, start: dict[int, int] | None, segment: str, causes: frozenset[str], user: str
-) -> AsyncIterator[bytes]:
+async def feed(services: Services, start: dict[int, int] | None, wanted: Filter) -> AsyncIterator[bytes]:
     """Server-sent events: `change`, and `gap` where some were missed for good. The id is the place to come back to."""
-    listener = services.tail.listen()
+    listener = services.tail.audience.join(wanted, start)
     try:
-        places = await run_in_threadpool(services.tail.places)
-        last = to_event_id(places)
-        yield f"retry: 2000\nid: {last}\n\n".encode()
+        begin = listener.begin
+        yield f"retry: 2000\nid: {to_event_id(begin if start is None else start)}\n\n".encode()
         if start is not None:
-            missed = await run_in_threadpool(services.journal.since, start, MISSED)
+            missed = await run_in_threadpool(services.journal.since, dict.fromkeys(begin, 0) | start, MISSED)
             if missed is None:
-                yield event("gap", b'{"reason": "too long away: ask for the state anew"}', last)
-            else:
-                places = places | start
-                for seen in missed:
-                    places[seen.partition] = seen.offset + 1
-                    if concerns(seen.change, segment, causes, user):
-                        yield event("change", seen.body, to_event_id(places))
-                last = to_event_id(places)
-        while not listener.is_done:
-            told = [one for one in await listener.taken(ALIVE) if _is_new(one.seen, places)]
-            last = told[-1].id if told else last
-            if wanted := b"".join(one.data for one in told if concerns(one.seen.change, segment, causes, user)):
-                yield wanted
-            elif not told:
-                yield f"id: {last}\n\n".encode()
+                here = to_event_id(begin | listener.ahead)
+                yield event("gap", b'{"reason": "too long away: ask for the state anew"}', here)
+            else:  # what lies behind `begin` waits for her already
+                before = (seen for seen in missed if seen.offset < begin.get(seen.partition, 0))
+                for some in _again(before, start, wanted):
+                    yield some
+        while told := await listener.taken():
+            yield told
     finally:
-        services.tail.leave(listener)
+        services.tail.audience.leave(listener)
 
 
-def _is_new(seen: Seen, places: dict[int, int]) -> bool:
-    if seen.offset < places.get(seen.partition, 0):
-        return False
-    places[seen.partition] = seen.offset + 1
-    return True
+def _again(missed: Iterable[Seen], start: dict[int, int], wanted: Filter) -> Iterator[bytes]:
+    """What someone has missed, some hundred changes at a time."""
+    places, events = dict(start), []
+    for seen in missed:
+        places[seen.partition] = seen.offset + 1
+        if wanted.passes(seen.change):
+            events.append(event("change", seen.body, to_event_id(places)))
+        if len(events) == TOGETHER:
+            yield b"".join(events)
+            events.clear()
+    if events:
+        yield b"".join(events)
 
 
 def router(services: Services) -> APIRouter:
@@ -223,13 +211,13 @@ def router(services: Services) -> APIRouter:
         start = from_event_id(last) if last else None
         if last and start is None:
             raise Problem(422, "Unprocessable Content", f"Last-Event-ID {last[:40]!r} is none of ours; leave it out.")
-        if services.tail.listeners >= LISTENERS:
+        if len(services.tail.audience) >= LISTENERS:
             raise Problem(
                 503,
                 "Service Unavailable",
                 f"{LISTENERS} listeners are connected already; read `segment-changes` from Kafka instead.",
             )
-        events = feed(services, start, segment, frozenset(cause or ()), user)
+        events = feed(services, start, Filter(segment, frozenset(cause or ()), user))
         return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     @api.get("/alerts", tags=["operations"], responses=responses(401, 422, 429))

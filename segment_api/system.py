@@ -46,7 +46,7 @@ def seen(services: Services) -> System:
         dead_letters=fleet.dead_letters,
         customers_indexed=None if index is None else len(index),
         changes_kept=services.journal.count(),
-        listeners=services.tail.listeners,
+        listeners=len(services.tail.audience),
     )
 
 

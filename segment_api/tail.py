@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -17,61 +15,15 @@ from confluent_kafka.admin import AdminClient
 from schemas import connections, offsets, topics
 from schemas.settings import Settings
 from schemas.times import parse_rfc3339
+from segment_api.audience import Audience
 from segment_api.journal import Journal, Read, Seen
 from segment_api.watcher import Watcher
 
 TOPICS: Final = (topics.CHANGES.name, topics.DRIFT_ALERTS.name)
 BATCH: Final = 1000
 """Records per transaction."""
-WAITING: Final = 1000
-"""Changes that a listener may be behind; one who is slower is let go, and comes back with the place she was at."""
-GATHER: Final = 0.03
-"""Seconds for which changes are gathered before they are sent: hundreds of listeners cost a write for each handful, not for each."""
 _LATENCIES: Final = 2000
 _log: Final = logging.getLogger(__name__)
-
-
-class Told(NamedTuple):
-    """A change as listeners are told it, written once for all of them."""
-
-    seen: Seen
-    id: str
-    """Of the event: the place to come back to."""
-    data: bytes
-    """A whole server-sent event."""
-
-
-class Listener:
-    """Someone who is told every change from now on. Lives in an event loop; the tail's thread hands over through it."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._waiting: list[Told] = []
-        self._some = asyncio.Event()
-        self.is_behind = False
-
-    def take_in(self, told: Sequence[Told]) -> None:
-        """Called in the loop."""
-        room = WAITING - len(self._waiting)
-        self._waiting += told[:room]
-        self.is_behind = self.is_behind or len(told) > room
-        self._some.set()
-
-    async def taken(self, patience: float) -> list[Told]:
-        """What has come since; waits for something, nothing after `patience` seconds."""
-        if not self._waiting:
-            self._some.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._some.wait()
-                    await asyncio.sleep(GATHER)
-        taken, self._waiting = self._waiting, []
-        return taken
-
-    @property
-    def is_done(self) -> bool:
-        """She was too slow, and has been told all that she was there for."""
-        return self.is_behind and not self._waiting
 
 
 class Tail(Watcher):
@@ -82,29 +34,13 @@ class Tail(Watcher):
         self._settings = settings
         self._journal = journal
         self._clock = clock
-        self._listeners: set[Listener] = set()
+        self.audience = Audience()
         self.latencies: deque[float] = deque(maxlen=_LATENCIES)
         """Seconds from an event's own time to its change being seen here, the latest behaviour changes."""
         self.error = "Kafka has not been reached yet"
         self.is_caught_up = False
-        self._places: dict[int, int] = {}
         self.seen = 0
         """Changes seen since the start; tells pages that there is something new."""
-
-    def listen(self) -> Listener:
-        """A new listener; give it back to `leave`."""
-        made = Listener()
-        self._listeners.add(made)
-        return made
-
-    def leave(self, listener: Listener) -> None:
-        """Tell no more."""
-        self._listeners.discard(listener)
-
-    @property
-    def listeners(self) -> int:
-        """How many listen."""
-        return len(self._listeners)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -157,7 +93,7 @@ class Tail(Watcher):
         starts = {(name, p): max(low, positions[name][p]) for (name, p), low in begins.items()}
         self._left = {place: high for place, high in ends.items() if starts[place] < high}
         self.is_caught_up = not self._left
-        self._places = self.places()
+        self.audience.begin_at(self.places())
         client.assign([TopicPartition(*place, start) for place, start in starts.items()])
 
     def _read(self, client: Consumer) -> None:
@@ -171,22 +107,8 @@ class Tail(Watcher):
         if not records:
             return
         fresh = self._journal.append(records)
+        self.audience.tell(fresh)
         self._note(records, fresh)
-        self._tell(fresh)
-
-    def _tell(self, fresh: list[Seen]) -> None:
-        """Hand the changes to all listeners, with one call for each loop that they live in."""
-        told = []
-        for seen in fresh:
-            self._places[seen.partition] = seen.offset + 1
-            place = to_event_id(self._places)
-            told.append(Told(seen, place, event("change", seen.body, place)))
-        loops: dict[asyncio.AbstractEventLoop, list[Listener]] = {}
-        for listener in list(self._listeners):
-            loops.setdefault(listener.loop, []).append(listener)
-        for loop, listeners in loops.items() if told else ():
-            with suppress(RuntimeError):  # it has ended, and they with it
-                loop.call_soon_threadsafe(_spread, listeners, told)
 
     def _note(self, records: list[Read], fresh: list[Seen]) -> None:
         self.seen += len(records)
@@ -211,32 +133,3 @@ class Tail(Watcher):
     def places(self) -> dict[int, int]:
         """Where the journal of changes ends: partition -> next offset."""
         return self._journal.positions(topics.CHANGES.name)
-
-
-def _spread(listeners: list[Listener], told: list[Told]) -> None:
-    for listener in listeners:
-        listener.take_in(told)
-
-
-def event(kind: str, data: bytes, place: str) -> bytes:
-    """A server-sent event."""
-    return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), place.encode(), data)
-
-
-def to_event_id(places: dict[int, int]) -> str:
-    """Places as the id of a server-sent event: the same on every copy of the API.
-
-    >>> to_event_id({1: 530, 0: 12}), from_event_id("12.530")
-    ('12.530', {0: 12, 1: 530})
-    """
-    return ".".join(str(places.get(p, 0)) for p in range(max(places, default=-1) + 1))
-
-
-def from_event_id(text: str) -> dict[int, int] | None:
-    """The places of such an id; None where it is none."""
-    parts = text.split(".")
-    return (
-        {p: int(part) for p, part in enumerate(parts)}
-        if all(part.isdecimal() and len(part) < 20 for part in parts)
-        else None
-    )

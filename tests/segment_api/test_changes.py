@@ -26,9 +26,9 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.times import rfc3339
 from segment_api import trends
+from segment_api.audience import from_event_id, to_event_id
 from segment_api.changes import Change
 from segment_api.journal import Journal, Read
-from segment_api.tail import from_event_id, to_event_id
 from segstream import kafka
 from segstream.redrive import for_the_api
 from tests.installation import emptied
