@@ -22,6 +22,8 @@ from segment_api.watcher import Watcher
 
 CHUNK: Final = 500
 """Customers per round trip."""
+PAUSE: Final = 0.1
+"""Seconds between looks whom the projection has written: those written meanwhile are read in one round trip."""
 _FIELDS: Final = ("segment", "features")
 _log: Final = logging.getLogger(__name__)
 
@@ -114,6 +116,7 @@ class Mirror(Watcher):
             for chunk in _chunks(ids, CHUNK):
                 self._read(index, [self._prefix.encode() + _bytes(user_id) for user_id in chunk])
             self._place = (entries[-1][0], added + len(entries))
+        self._stopped.wait(PAUSE)
 
     def _read(self, index: Index, keys: Sequence[bytes]) -> None:
         with self._client.pipeline(transaction=False) as pipe:
