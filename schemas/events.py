@@ -16,6 +16,8 @@ MAX_LINES: Final = 2000
 """The most product lines we accept in one order."""
 MAX_TEXT: Final = 200
 """Longer brands, categories and traits are cut to this many characters."""
+MOST_LABELS: Final = 10_000
+"""Brands and categories that a process knows by heart."""
 MAX_BYTES: Final = 1_000_000
 """The largest message we read, in bytes."""
 EARLIEST: Final = 0
@@ -213,8 +215,8 @@ def _normalise(message: _Message, value: bytes, user_id: str, at: int) -> Event 
             raise InvalidEvent(f"products has {len(products)} lines; the most accepted are {MAX_LINES}")
         total = properties.total if properties.total is not None else properties.revenue
         minor = _cost(value) if total is None else _minor("total", total)
-        brands = _labels([product.brand for product in products])
-        categories = _labels([product.category for product in products])
+        brands = tuple([_LABELS[x] if (x := line.brand).__class__ is str else _text(x) for line in products])
+        categories = tuple([_LABELS[x] if (x := line.category).__class__ is str else _text(x) for line in products])
         return OrderCompleted(user_id, _order_id(properties), at, minor, brands, categories, event_id, replay)
     if name == "Order Cancelled":
         return OrderCancelled(user_id, _order_id(properties), at, event_id, replay)
@@ -269,10 +271,6 @@ def _minor(field: str, value: int | float | str) -> int:
         raise InvalidEvent(f"{field}: {str(value)[:80]!r} is not an amount we can use ({str(error)[:120]})") from error
 
 
-def _labels(found: list[_Text]) -> tuple[str | None, ...]:
-    return tuple([label if label.__class__ is str and 0 < len(label) <= MAX_TEXT else _text(label) for label in found])
-
-
 def _cost(value: bytes) -> int:
     """What the products of an order cost that states no total, minor units."""
     properties = _read_cost(value).properties
@@ -303,6 +301,19 @@ def _text(value: str | int | float | bool | None) -> str | None:
         return None
     text = value if type(value) is str else str(value)
     return text[:MAX_TEXT] or None
+
+
+class _Labels(dict[str, str | None]):
+    """Text -> the label it is, of which there is one object: a shop has few, and a customer's are compared with each of her lines."""
+
+    def __missing__(self, text: str) -> str | None:
+        label = _text(text)
+        if len(self) < MOST_LABELS and len(text) <= MAX_TEXT:
+            self[text] = label
+        return label
+
+
+_LABELS: Final = _Labels()
 
 
 def _traits(source: Any) -> dict[str, str | int]:

@@ -38,28 +38,27 @@ class Labels(msgspec.Struct, array_like=True, gc=False):
         ([1, 2, 1], 'Jeans')
         """
         labels, counts, favourite = self.known, self.counts, self.favourite
+        sought = favourite == SOUGHT  # then it is nothing in what follows
         places = []
         for label in wanted:
-            if label is None:
-                place = 0
-            elif label in labels:
+            if label in labels:
                 place = labels.index(label) + 1
-            elif len(counts) <= MAX_LABELS:
+            elif label is None or len(counts) > MAX_LABELS:
+                place = 0
+            else:
                 place = len(counts)
                 labels.append(label)
                 counts.append(0)
-            else:
-                place = 0
             times = counts[place] = counts[place] + 1
-            if favourite != SOUGHT and times >= counts[favourite]:
+            if times >= counts[favourite]:
                 favourite = place
             places.append(place)
-        self.favourite = favourite if newest or not places else SOUGHT
+        self.favourite = SOUGHT if sought or (places and not newest) else favourite
         return places
 
     def name(self, place: int) -> str | None:
         """The label at a place."""
-        return self.names()[place]
+        return self.known[place - 1] if place else None
 
     def count(self, label: str) -> int:
         """How often a label was chosen."""
@@ -89,7 +88,7 @@ def codes(brands: Sequence[int], categories: Sequence[int]) -> list[int]:
     >>> [decode(code) for code in codes([1, 2, 1], [5, 5, 5])]
     [Line(brand=2, category=5, times=1), Line(brand=1, category=5, times=2)]
     """
-    found = [brand << _BITS | category for brand, category in zip(brands, categories, strict=True)]
+    found = [brand << _BITS | category for brand, category in zip(brands, categories)]  # noqa: B905 (as long as each other)
     if len(found) > 1 and len(set(found)) < len(found):
         found = [(times - 1) << 2 * _BITS | code for code, times in counted(found).items()]
     return found

@@ -67,7 +67,7 @@ class Model:
         self.population = FEATURES[artifact.spec.population].formula
         self._centroids = artifact.centroids
         self._gaps = [[2.0 * math.sqrt(_squared(a, b)) for b in self._centroids] for a in self._centroids]
-        self._others = [[(i, gap) for i, gap in enumerate(gaps) if i != j] for j, gaps in enumerate(self._gaps)]
+        self._nearest = scoring.nearest(self._gaps)
         self._ids = [segment.id for segment in artifact.segments]
         self._index = {name: i for i, name in enumerate(self._ids)}
         self._project, self._distances = scoring.compiled(
@@ -104,7 +104,7 @@ class Model:
 
     def score(self, known: Countable) -> Assignment:
         """The nearest centroid of one customer."""
-        return Assignment(*self._assign(self._distances(known)))
+        return Assignment(*self._nearest(self._distances(known)))
 
     def assign(self, known: Countable, current: str | None) -> tuple[str, str, float, float]:
         """Segment id, id of the nearest centroid, margin and distance, given the segment she is in."""
@@ -127,7 +127,7 @@ class Model:
         With hysteresis h > 0 and `holds` "every" she leaves `current` only when she is further than h beyond the bisecting plane; with
         "returns" that is asked only of the way back to `left`.
         """
-        nearest, margin, distance = self._assign(d2)
+        nearest, margin, distance = self._nearest(d2)
         nearest_id = self._ids[nearest]
         shallow = False
         if self.hysteresis > 0.0 and current is not None and current != nearest_id:
@@ -141,12 +141,6 @@ class Model:
     def distances(self, known: Countable) -> list[float]:
         """Distance of one customer to every centroid, shape (k,), model units."""
         return [math.sqrt(d2) for d2 in self._distances(known)]
-
-    def _assign(self, d2: Sequence[float]) -> tuple[int, float, float]:
-        best = min(d2)
-        nearest = d2.index(best)  # the first of equals
-        margin = min([(d2[i] - best) / gap for i, gap in self._others[nearest]], default=0.0)
-        return nearest, margin, math.sqrt(best)
 
     def project_many(self, rows: Sequence[Facts]) -> npt.NDArray[np.float64]:
         """The customers' places in model space, shape (n, d)."""
@@ -175,7 +169,7 @@ class Model:
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Nearest centroid, margin and distance of many customers, each of shape (n,); bit-identical to `score`."""
         d2 = self._squares(self.project_many(rows))
-        nearest = d2.argmin(axis=1)  # the first of equals, as in `_assign`
+        nearest = d2.argmin(axis=1)  # the first of equals, as in `scoring.nearest`
         best = d2[np.arange(len(rows)), nearest]
         gaps = np.array(self._gaps)[nearest]
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Projection = Callable[[Countable], tuple[float, ...]]
 Distances = Callable[[Countable], tuple[float, ...]]
+Nearest = Callable[[Sequence[float]], tuple[int, float, float]]
 
 
 def compiled(
@@ -56,8 +57,24 @@ def compiled(
     return names["project"], names["distances"]
 
 
-def _function(name: str, body: list[str]) -> str:
-    return "\n    ".join([f"def {name}(known):", *body]) + "\n"
+def nearest(gaps: Sequence[Sequence[float]]) -> Nearest:
+    """A function of squared distances to the centroids, shape (k,): index of the nearest (the first of equals), margin, distance.
+
+    `gaps[i][j]` is twice the distance of two centroids; the margin of a single one is 0.
+    """
+    places = [f"d{i}" for i in range(len(gaps))]
+    body = [f"{', '.join(places)}, = squares", "best = min(squares)"]
+    for i, row in enumerate(gaps):
+        margins = [f"(d{j} - best) / {_literal(gap)}" for j, gap in enumerate(row) if j != i]
+        margin = f"min({', '.join(margins)})" if len(margins) > 1 else (margins or ["0.0"])[0]
+        body.append(f"if best == d{i}: return {i}, {margin}, sqrt(best)")
+    names: dict[str, Any] = {"sqrt": math.sqrt}
+    exec(compile(_function("nearest", body, "squares"), "<scoring>", "exec"), names)
+    return names["nearest"]  # type: ignore[no-any-return]
+
+
+def _function(name: str, body: list[str], argument: str = "known") -> str:
+    return "\n    ".join([f"def {name}({argument}):", *body]) + "\n"
 
 
 def _literal(value: float) -> str:

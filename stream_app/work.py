@@ -91,7 +91,7 @@ def fold(
     work = Work(partition=source.partition, events=len(records), produced_at=records[-1].timestamp)
     slot, topic, partition = source.slot, source.topic, source.partition
     look, changes = customers.look, work.changes
-    every, live = max(1, len(records) // LOOKS), 0
+    every, live, too_late = max(1, len(records) // LOOKS), 0, Effect.TOO_LATE
     for record in records:
         key, offset = record.key, record.offset
         customer = look(key) if key is not None else None
@@ -138,7 +138,7 @@ def fold(
             live += 1
             if not offset % every:
                 work.looks.append(looked(customer, event, record.timestamp, done.distance, every, model))
-        if done.effect is Effect.TOO_LATE and not event.replay:
+        if done.effect is too_late and not event.replay:
             late = TooLate(f"it concerns an order older than the latest {KEPT} of this customer that are remembered")
             work.dead_letters.append(DeadLetter.of(record, position, late))
     work.live = live

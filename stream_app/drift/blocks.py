@@ -19,7 +19,7 @@ from schemas.features import FEATURES
 from schemas.model import Model
 from schemas.reference import MIX, Bins, Counts, Residuals
 
-LOOKS: Final = 100
+LOOKS: Final = 20
 """Customers looked at per chunk, about: at high rates every nth event says as much as every one."""
 LEAST: Final = 100
 MOST: Final = 2_000
