@@ -21,6 +21,8 @@ from tests.schemas.models import SIGNER
 from tests.waiting import wait_for
 
 NOW = 1_790_000_000_000_000
+FIVE = ["--k", "5"]
+"""So many segments: what is compared here does not depend on their number, and choosing it takes longest."""
 
 
 def segstream(shop: Installation, *arguments: str) -> tuple[int, Any]:
@@ -58,14 +60,14 @@ def test_a_real_shops_history_gives_the_warehouses_features_and_segments(
     where = ["--source", source, "--warehouse", "duckdb://", "--param", f"dir={directory}"]
     assert segstream(shop, "topics", "create")[0] == 0
     recipes = ["behaviour", "article"] if source.startswith("thelook") else ["behaviour"]
-    code, trained = segstream(shop, "train", *where, "--recipe", recipes[0], "--publish")
+    code, trained = segstream(shop, "train", *where, "--recipe", recipes[0], *FIVE, "--publish")
     assert code == 0
     shop.worker(SEGSTREAM_TRUSTED_KEYS=SIGNER.public).wait_ready()
     assert segstream(shop, "replay", *where)[0] == 0
     assert agrees(shop, where)["customers"] == customers
     assert {change.cause for change in shop.changes()} == {"bootstrap"}
     for recipe in recipes[1:]:
-        code, trained = segstream(shop, "train", *where, "--recipe", recipe, "--publish")
+        code, trained = segstream(shop, "train", *where, "--recipe", recipe, *FIVE, "--publish")
         assert code == 0
         assert agrees(shop, where)["model_id"] == trained["model_id"]
 
@@ -77,7 +79,7 @@ def test_an_interrupted_replay_is_run_again_beside_live_traffic(shop: Installati
     warehouse.append(path, made.history)
     where = ["--source", "thelook", "--warehouse", f"duckdb:///{path}"]
     segstream(shop, "topics", "create")
-    assert segstream(shop, "train", *where, "--publish")[0] == 0
+    assert segstream(shop, "train", *where, *FIVE, "--publish")[0] == 0
     shop.worker(SEGSTREAM_TRUSTED_KEYS=SIGNER.public).wait_ready()
     slow = subprocess.Popen(
         [sys.executable, "-m", "segstream", "replay", *where, "--rate", "300", "--json"],
@@ -108,7 +110,7 @@ def test_an_interrupted_replay_is_run_again_beside_live_traffic(shop: Installati
 
 def time_moves_customers(shop: Installation, where: list[str]) -> None:
     """With recency: as of today, and again as of a day to come, on which time alone has moved customers."""
-    assert segstream(shop, "train", *where, "--recipe", "rfm", "--publish")[0] == 0
+    assert segstream(shop, "train", *where, "--recipe", "rfm", *FIVE, "--publish")[0] == 0
     agrees(shop, where)
     assert shop.workers[-1].stop() == 0
     later = "2028-01-01T00:00:00Z"
