@@ -29,8 +29,9 @@ system:
 demo: setup
 	$(BIN)/segstream demo $(ARGS)
 
+# More processes than cores: the tests wait for their servers about half of the time. tests/conftest.py says which go together.
 test: setup lint $(VENV)/.warehouses
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 # Kill workers and broker under load, hold every run against the oracle: build/faults.json, build/faults.md.
 faults: setup

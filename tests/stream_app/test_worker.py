@@ -26,7 +26,7 @@ def processed(worker: WorkerProcess, count: int) -> None:
 
 def test_killed_twice_under_load_nothing_is_lost_or_counted_twice(shop: Installation) -> None:
     one = shop.prepare()
-    load = threading.Thread(target=shop.produce, args=(orders(60_000, 3000), 5000))
+    load = threading.Thread(target=shop.produce, args=(orders(40_000, 3000), 5000))
     first = shop.worker()
     load.start()
     processed(first, 10_000)
@@ -172,8 +172,8 @@ def test_an_artifact_that_cannot_be_trusted_leaves_the_old_model_in_place(shop: 
 def test_redis_away_delays_only_the_projection(shop: Installation, own_redis: Redis) -> None:
     one = shop.prepare()
     worker = shop.worker().wait_ready()
-    rate = 1500
-    load = threading.Thread(target=shop.produce, args=(orders(20 * rate, 1500), rate))
+    rate = 600
+    load = threading.Thread(target=shop.produce, args=(orders(20 * rate, 800), rate))
     load.start()
     processed(worker, 2 * rate)
     own_redis.stop()
