@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import aiokafka
+from aiokafka.errors import InvalidTimestampError
+
+
+class WrongClock(RuntimeError):
+    """Kafka does not believe the time that our records carry: set this machine's clock, nothing else helps."""
 
 
 class Record(NamedTuple):
@@ -22,7 +28,7 @@ async def send(
 ) -> dict[int, int]:
     """Send all records and wait until every one is acknowledged; the last offset per partition.
 
-    Raises aiokafka.errors.KafkaError as soon as one of them could not be stored.
+    Raises aiokafka.errors.KafkaError as soon as one of them could not be stored, WrongClock where that is because of its time.
     """
     pending: list[tuple[int, asyncio.Future[Any], int]] = []
     for partition, records in by_partition.items():
@@ -42,7 +48,13 @@ async def send(
             pending.append((partition, future, 0))
         if batch.record_count():
             pending.append(await _close(client, topic, partition, batch))
-    stored = await asyncio.gather(*(future for _, future, _ in pending))
+    try:
+        stored = await asyncio.gather(*(future for _, future, _ in pending))
+    except InvalidTimestampError as error:
+        raise WrongClock(
+            f"Kafka refuses records for {topic} of {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}: that is further from its own clock than the topic's "
+            "message.timestamp.after.max.ms (or before) allows; set the clock of this machine, or of the broker, right"
+        ) from error
     last: dict[int, int] = {}
     for (partition, _, extra), metadata in zip(pending, stored, strict=True):
         last[partition] = max(last.get(partition, -1), metadata.offset + extra)
