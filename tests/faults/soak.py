@@ -38,7 +38,7 @@ from tests.faults.watcher import Watcher
 from tests.installation import Installation, Row, order
 from tests.waiting import wait_for
 
-CUSTOMERS: Final = 2000
+CUSTOMERS: Final = 1000
 """Each soon has more orders than are remembered one by one: what a customer takes grows no more."""
 WARM: Final = 250
 """Orders per customer until then."""
