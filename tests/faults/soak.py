@@ -62,6 +62,8 @@ class Long(Replicated):
     """Where the acknowledged part of each partition ends."""
     count: int = 0
     """How much that is."""
+    found: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """How many records the log was seen to hold when it was read last."""
 
     def acknowledged(self, row: Row) -> None:
         """Note how far Kafka has each partition."""
@@ -71,9 +73,11 @@ class Long(Replicated):
     def log(self) -> Iterator[Row]:
         """As Kafka has it now."""
         settings = self.settings
+        self.found.clear()
         for topic in topics.INPUTS:
             for partition in range(settings.partitions):
                 for message in kafka.read(settings, topic.name, only=partition):
+                    self.found[topic.name, partition] += 1
                     yield message.topic(), message.partition(), message.offset(), message.key(), message.value()
 
     def erased(self) -> set[str]:
@@ -81,12 +85,11 @@ class Long(Replicated):
         return set()
 
     def missing(self) -> list[str]:
-        """What Kafka has acknowledged and does not have, or has twice."""
-        found = Counter(row[:2] for row in self.log())
+        """What Kafka has acknowledged and did not have, or had twice, when the log was read."""
         return [
-            f"{topic}-{partition} holds {found[topic, partition]} records, {end} were acknowledged"
+            f"{topic}-{partition} holds {self.found[topic, partition]} records, {end} were acknowledged"
             for (topic, partition), end in self.ends.items()
-            if found[topic, partition] != end
+            if self.found[topic, partition] != end
         ]
 
 
@@ -249,7 +252,7 @@ def hurt(stage: Stage, seconds: float, chance: random.Random, load: Load) -> lis
             raise load.failure
         kind = next(kinds)
         done.append((round(time.monotonic() - begun, 1), kind))
-        print(f"{done[-1]} ends by themselves: {stage.crew.restarts}", flush=True)
+        print(f"{done[-1]}, ended by themselves: {stage.crew.restarts}", flush=True)
         QUICK[kind](stage, chance)
 
 
