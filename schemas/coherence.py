@@ -72,7 +72,7 @@ def coherence(
         return None
     x = np.column_stack([np.array([*scores(known[name].shares), 0.0])[places[name]] for name in names])
     shares = weights / weights.sum()
-    covariance = (x * shares[:, None]).T @ x
+    covariance = np.einsum("i,ij,ik->jk", shares, x, x)  # in this order, whatever the threads
     inverse = np.linalg.inv(covariance + RIDGE * np.eye(len(names)))
     rest = inverse / np.diag(inverse)[:, None]
     spread = np.sqrt(np.einsum("ij,jk,ik->i", rest, covariance, rest))
@@ -80,7 +80,7 @@ def coherence(
         features=tuple(names),
         rest=tuple(tuple(float(v) for v in row) for row in rest),
         spread=tuple(float(v) for v in spread),
-        n=float(1.0 / (shares @ shares)),
+        n=float(1.0 / (shares * shares).sum()),
     )
 
 

@@ -20,6 +20,9 @@ from batch_trainer.trainer import train
 from batch_trainer.warehouse import EmptyWarehouse, WarehouseError, WarehouseUnreachable, open_warehouse
 from sandbox import warehouse as shop_warehouse
 from sandbox.shop import Shop
+from schemas.artifact import Artifact
+from schemas.coherence import left
+from schemas.reference import Counts, is_clock
 from schemas.sealed import from_bytes, to_bytes
 from schemas.signing import Keyring
 from tests.schemas.models import SIGNER
@@ -44,6 +47,7 @@ def test_a_trained_model_can_be_published_and_read_again(shop: str, recipe: str)
     model = from_bytes(to_bytes(training.artifact, SIGNER), Keyring([SIGNER.public]))
     assert model.id == training.model_id
     assert training.publishable
+    assert_expectations_are_whole(training.artifact)
     names = [segment.name for segment in model.segments]
     assert len(set(names)) == len(names)
     assert sum(segment.size for segment in model.segments) == training.report["rows"]
@@ -52,6 +56,23 @@ def test_a_trained_model_can_be_published_and_read_again(shop: str, recipe: str)
     assert len(document) < 1_000_000
     assert "http://" not in document
     assert "https://" not in document
+
+
+def assert_expectations_are_whole(made: Artifact) -> None:
+    """Each distribution knows what a rhythm makes of it; numbers that no clock moves hang together as they do in training."""
+    for known in made.distributions.values():
+        assert [len(shares) for shares in known.leaning] == [len(known.shares)] * 2
+        assert [sum(shares) for shares in known.leaning] == pytest.approx([1.0, 1.0])
+    numbers = [term.feature for term in made.numbers if not is_clock(term.feature)]
+    assert made.coherence is not None
+    assert set(made.coherence.features) <= set(numbers)
+    usual = {
+        name: Counts(bins=tuple(round(1e6 * share) for share in known.shares), nulls=round(1e6 * known.nulls))
+        for name, known in made.distributions.items()
+    }
+    for one in left(made.coherence, made.distributions, usual):
+        assert abs(one.mean) < 1e-3
+        assert 0.0 < one.spread <= 1.0
 
 
 def test_the_invented_shop_has_a_structure_that_the_trainer_finds(shop: str) -> None:
