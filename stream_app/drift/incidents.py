@@ -28,7 +28,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "products.category": ("category", "categories"),
 }
 """Field of a message -> the facts that are counted from it; a trait is its own."""
-Pace = Literal["window", "long", "hour"]
+Pace = Literal["window", "wide", "long", "hour"]
 
 
 class Incident(msgspec.Struct, kw_only=True):

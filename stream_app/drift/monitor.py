@@ -154,11 +154,10 @@ class Monitor:
         self._learn(full)
         if s.wide.looked_at >= limits.wide:
             wide, s.wide = s.wide, Tally()
-            told += self._judge(self._small_moves(wide, 1.0), [], wide, block, "window", settle=False)
+            told += self._judge_many(wide, block, "wide")
         if s.long.looked_at >= limits.long and s.long.end - s.long.begin >= WEEK * HOUR:
             long, s.long = s.long, Tally()
-            found, weak = (self._small_moves(long, part) for part in (1.0, WEAK))
-            told += self._judge(found, weak, long, block, "long", settle=True)
+            told += self._judge_many(long, block, "long")
         return told
 
     def _adwin(self, tally: Tally, block: Block) -> list[DriftAlert]:
@@ -182,12 +181,16 @@ class Monitor:
         gross = detectors.shifts(tally, self.known, self.limits, effect=effect, mix=effect)
         return gross + self._gaps(tally, self.limits)
 
-    def _small_moves(self, tally: Tally, part: float) -> list[Finding]:
-        """What only many events show, beyond this part of the threshold."""
-        least = part * self.limits.psi_long
-        return detectors.shifts(
-            tally, self.known, self.limits, effect=least, mix=min(least, part * self.limits.psi_mix)
+    def _judge_many(self, tally: Tally, block: Block, pace: Pace) -> list[DriftAlert]:
+        """Small moves, which only many events show."""
+        found, weak = (
+            [
+                *detectors.shifts(tally, self.known, some, effect=some.psi_long, mix=min(some.psi_long, some.psi_mix)),
+                *detectors.relations(tally, self.known, some),
+            ]
+            for some in (self.limits, _weaker(self.limits))
         )
+        return self._judge(found, weak, tally, block, pace, settle=True)
 
     def _regular(self, tally: Tally, limits: Thresholds) -> list[Finding]:
         known = self.known
@@ -276,6 +279,6 @@ def _is_full(tally: Tally, size: int) -> bool:
 
 def _weaker(limits: Thresholds) -> Thresholds:
     return msgspec.structs.replace(
-        limits, psi=WEAK * limits.psi, psi_mix=WEAK * limits.psi_mix, shift=WEAK * limits.shift, nulls=WEAK * limits.nulls, unseen=WEAK * limits.unseen,
-        invalid=WEAK * limits.invalid, flips=WEAK * limits.flips, relation=WEAK * limits.relation,
+        limits, psi=WEAK * limits.psi, psi_mix=WEAK * limits.psi_mix, psi_long=WEAK * limits.psi_long, shift=WEAK * limits.shift, nulls=WEAK * limits.nulls,
+        unseen=WEAK * limits.unseen, invalid=WEAK * limits.invalid, flips=WEAK * limits.flips, relation=WEAK * limits.relation,
     )  # fmt: skip
