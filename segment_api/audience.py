@@ -86,7 +86,7 @@ class Listener:
 
     async def taken(self) -> bytes:
         """All that has come since; waits for something. Nothing: she was too slow, and has been told all that she was there for."""
-        if not self._waiting and not self.is_behind:
+        while not self._waiting and not self.is_behind:  # she may be woken for what she has taken already
             self._some.clear()
             await self._some.wait()
         data, self._waiting, self._changes = b"".join(self._waiting), [], 0

@@ -69,6 +69,31 @@ def test_every_listener_hears_what_she_wants_in_order_though_others_never_take_a
     in_a_loop(law)
 
 
+def test_hundreds_who_take_at_their_own_pace_hear_everything_and_nobody_is_let_go(tmp_path: Path) -> None:
+    told = seen(600, tmp_path)
+    dice = random.Random(3)
+
+    async def hear(listener: Listener) -> list[bytes]:
+        found: list[bytes] = []
+        while len(found) < len(told):
+            found += [data for _, data in await until(listener, 1)]
+            for _ in range(dice.randrange(4)):
+                await asyncio.sleep(0)
+        return found
+
+    async def law() -> None:
+        audience = Audience(gather=0.0)
+        hearing = [asyncio.create_task(hear(audience.join(Filter()))) for _ in range(200)]
+        for at in range(0, len(told), 3):
+            audience.tell(told[at : at + 3])
+            for _ in range(dice.randrange(20)):
+                await asyncio.sleep(0)
+        for found in await asyncio.gather(*hearing):
+            assert found == [one.body for one in told]
+
+    in_a_loop(law)
+
+
 def test_who_is_too_slow_is_let_go_and_has_all_that_came_before_the_place_she_is_told(tmp_path: Path) -> None:
     told = seen(3 * WAITING, tmp_path)
 
