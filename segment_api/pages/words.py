@@ -105,6 +105,16 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def signed(value: float) -> str:
+    """A difference with its sign; one that rounds to nothing has none.
+
+    >>> signed(1.374), signed(-0.59), signed(-0.004)
+    ('+1.37', '-0.59', '0.00')
+    """
+    text = f"{value:+.2f}"
+    return text if float(text) else text[1:]
+
+
 def told(text: str) -> Markup:
     """A message of ours, with its commands set as such.
 
@@ -134,6 +144,7 @@ def filters(shade: Callable[[str], int], clock: Callable[[], int]) -> dict[str, 
         "label": label,
         "reason": reason,
         "sentence": sentence,
+        "signed": signed,
         "told": told,
         "short": short,
         "quantity": lambda value, feature: quantity(feature, value),
