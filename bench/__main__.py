@@ -125,7 +125,7 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]], 
     if name == "similar":
         many = similar.Plan(customers=options.customers or 2_000_000)
         if quick:
-            many = replace(many, customers=450_000, moved=4_000, searches=100)
+            many = replace(many, customers=450_000, moved=4_000, searches=100, held=20_000)
         return lambda directory, say: similar.measure(many, directory, say)
     if name == "drift":
         from bench import drift

@@ -108,6 +108,10 @@ class Process:
                 continue
         return total / 2**20
 
+    def resident(self) -> float:
+        """MiB of resident memory now."""
+        return sum(process.memory_info().rss for process in self._tree()) / 2**20
+
     def kill(self) -> None:
         """End it and its children as a crash would."""
         if self.popen.poll() is None:

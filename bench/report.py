@@ -268,9 +268,16 @@ def _similar(part: dict[str, Any]) -> list[str]:
         "| way | built in s | p50 ms | p99 ms | recall@5 |",
         "|---|---|---|---|---|",
     ]
-    return rows + [
+    rows += [
         f"| {name} | {row['build_s']:.1f} | {row['p50_ms']:.2f} | {row['p99_ms']:.2f} | {row['recall_at_5']:.4f} |"
         for name, row in part["table"].items()
+    ]
+    held = part["footprint"]
+    return [
+        *rows,
+        "",
+        f"An API that has read {held['customers']:,} customers from Redis ({held['read_s']:.0f} s) holds {held['mib']:,.0f} MiB, at most "
+        f"{held['peak_mib']:,.0f}; with nobody {held['without_mib']:,.0f}.",
     ]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from bench.calibration import TYPICAL, calibrated
+from bench.footprint import footprint
 from bench.report import Verdict, quantile
 from schemas.artifact import model_id
 from schemas.model import Model
@@ -32,6 +33,8 @@ class Plan:
     searches: int = 300
     moved: int = 20_000
     """Customers who move after the trees were built."""
+    held: int = 1_000_000
+    """Customers of the API whose memory is looked at."""
 
 
 def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -75,6 +78,7 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
     graph = _graph(trees, places, truth, say)
     if graph:
         ways["graph (usearch, HNSW)"] = graph
+    chunks = (_rows(model, dice, start, min(_CHUNK, plan.held - start)) for start in range(0, plan.held, _CHUNK))
     table = {
         name: {
             "build_s": way["build_s"],
@@ -91,6 +95,7 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
         "moved": plan.moved,
         "move_us": moving * 1e6,
         "table": table,
+        "footprint": footprint(artifact, chunks, directory, say),
         "verdicts": [
             Verdict.at_least("similar: recall@5 of the trees", ways["trees"]["recall"], 1.0).document(),
             Verdict.at_least("similar: answers equal to the last tie", exact / plan.searches, 1.0).document(),
