@@ -141,12 +141,17 @@ def _measure(plan: Plan, directory: Path, say: Callable[[str], None], found: _Fo
 def _ask(plan: Plan, port: int, directory: Path, say: Callable[[str], None], found: _Found) -> None:
     stretch = plan.seconds + WARM
     who = np.random.default_rng(1).integers(0, plan.customers, 2 * int(stretch * plan.requests)).tolist()
-    say(f"a customer, {plan.requests:g} times a second")
-    paths = [f"/v1/users/{user_id(i)}" for i in who[: int(stretch * plan.requests)]]
-    found.users = _asked(directory, port, paths, plan.requests)
-    say(f"neighbours, {plan.searches:g} times a second")
-    paths = [f"/v1/users/{user_id(i)}/similar?k=5" for i in who[: int(stretch * plan.searches)]]
-    found.near = _asked(directory, port, paths, plan.searches)
+
+    def ask(what: str, path: str, rate: float) -> Sequence[float]:
+        say(f"{what}, {rate:g} times a second")
+        try:
+            return _asked(directory, port, [path.format(user_id(i)) for i in who[: int(stretch * rate)]], rate)
+        except Failed as failure:
+            found.failures.append(f"{what}: {failure}")
+            return ()
+
+    found.users = ask("a customer", "/v1/users/{}", plan.requests)
+    found.near = ask("neighbours", "/v1/users/{}/similar?k=5", plan.searches)
 
 
 def _noted(messages: Iterable[Message], recent: deque[Message]) -> Iterator[Message]:
@@ -276,7 +281,7 @@ def _asked(directory: Path, port: int, paths: Sequence[str], rate: float) -> lis
         process.kill()
         raise Failed(f"{len(paths):,} questions were not answered in three times the time they should take") from None
     if code:
-        raise Failed(f"the questions failed: {process.tail()}")
+        raise Failed(process.tail().strip().splitlines()[-1])
     return array("d", took.read_bytes()).tolist()
 
 

@@ -93,7 +93,10 @@ def main() -> None:
     """See the module."""
     port, paths, rate, warm, file = sys.argv[1:]
     asked = Path(paths).read_text().split()
-    took = uvloop.run(paced(int(port), asked, float(rate)))
+    try:
+        took = uvloop.run(paced(int(port), asked, float(rate)))
+    except ExceptionGroup as failed:
+        sys.exit(f"{len(failed.exceptions)} questions were not answered; the first: {failed.exceptions[0]}")
     Path(file).write_bytes(took[int(warm) :].tobytes())
 
 
