@@ -16,7 +16,7 @@ from schemas.drift import Baseline, Block, Tally
 from schemas.model import Model
 from schemas.reference import MIX, distributions
 from stream_app.customers import Customers
-from stream_app.drift.blocks import OLD, YOUNG, Collector
+from stream_app.drift.blocks import LOOKS, OLD, YOUNG, Collector
 from stream_app.segmenter import Position
 from stream_app.stores import MemoryStore
 from stream_app.work import fold
@@ -24,6 +24,8 @@ from tests.installation import orders
 from tests.schemas.models import GOLDEN, artifact
 
 COUNT = 600
+WHOLE = set(range(2 * LOOKS - 1, COUNT, 2 * LOOKS - 1))
+"""Ends of chunks so small that every event is looked at."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -64,13 +66,13 @@ def blocks(cuts: list[int], pace: int) -> list[Block | Baseline]:
 @given(st.sets(st.integers(1, COUNT - 1), min_size=6), st.sampled_from([0, YOUNG // 3, OLD]))
 @settings(max_examples=8)
 def test_the_sum_of_the_blocks_is_the_same_however_the_chunks_fall(cuts: set[int], pace: int) -> None:
-    ends = sorted(cuts | {150, 300, 450})
+    ends = sorted(cuts | WHOLE)
     baseline, *found = blocks(ends, pace)
     assert isinstance(baseline, Baseline), "what explains the blocks goes ahead of them"
     seen = [block for block in found if isinstance(block, Block)]
     assert [block.first for block in seen] == [0, *(block.last + 1 for block in seen[:-1])]
     assert seen[-1].last == COUNT - 1
-    one = [block for block in blocks([150, 300, 450], OLD * 100) if isinstance(block, Block)]
+    one = [block for block in blocks(sorted(WHOLE), OLD * 100) if isinstance(block, Block)]
     total = reduce(add, (block.tally for block in seen), Tally())
     assert total == reduce(add, (block.tally for block in one), Tally())
     assert total.events == total.looked_at == total.features[MIX].n == COUNT
@@ -79,8 +81,8 @@ def test_the_sum_of_the_blocks_is_the_same_however_the_chunks_fall(cuts: set[int
 def test_of_a_large_chunk_every_nth_event_is_looked_at() -> None:
     work = fold(RECORDS, Position(0, "orders", 0, -1), Customers(MemoryStore()), MODEL, "")
     assert work.live == COUNT
-    assert len(work.looks) == COUNT // 6
-    assert {look.stands_for for look in work.looks} == {6}
+    assert len(work.looks) == LOOKS
+    assert {look.stands_for for look in work.looks} == {COUNT // LOOKS}
 
 
 def test_what_was_collected_by_another_model_is_let_go() -> None:
