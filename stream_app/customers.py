@@ -19,14 +19,15 @@ class Customers:
     ones that were opened stay unpacked beside them, `at_hand` of them at most once a group is closed.
     """
 
-    __slots__ = ("_at_hand", "_leaving", "_live", "_opened", "_store")
+    __slots__ = ("_at_hand", "_leaving", "_opened", "_store", "live")
 
     def __init__(self, store: Store, at_hand: int = AT_HAND) -> None:
         self._store = store
         self._at_hand = at_hand
         self._leaving: dict[bytes, bytes | None] = {}
-        self._live: dict[bytes, Customer] = {}
-        """As they are now; of these, `_opened` may differ from what is stored or leaving."""
+        self.live: dict[bytes, Customer] = {}
+        """Those at hand, as they are now; of these, `_opened` may differ from what is stored or leaving. For whoever looks at one after the
+        other: `look` finds the same."""
         self._opened: dict[bytes, Customer | None] = {}
         """None: she is to be deleted."""
 
@@ -35,7 +36,7 @@ class Customers:
 
         Raises schemas.customer.UnreadableState where her record cannot be read.
         """
-        customer = self._live.get(key)
+        customer = self.live.get(key)
         if customer is None and key not in self._opened:
             data = self._leaving[key] if key in self._leaving else self._store.get(key)
             if data is not None:
@@ -44,11 +45,11 @@ class Customers:
 
     def open(self, key: bytes, customer: Customer) -> None:
         """Let a customer be changed: one that was looked at, or a new one."""
-        self._live[key] = self._opened[key] = customer
+        self.live[key] = self._opened[key] = customer
 
     def drop(self, key: bytes) -> None:
         """Let nothing be left of a customer."""
-        self._live.pop(key, None)
+        self.live.pop(key, None)
         self._opened[key] = None
 
     def close(self) -> dict[bytes, bytes | None]:
@@ -57,8 +58,8 @@ class Customers:
             key: None if customer is None else to_bytes(customer) for key, customer in self._opened.items()
         }
         self._opened.clear()
-        if len(self._live) > self._at_hand:
-            self._live.clear()
+        if len(self.live) > self._at_hand:
+            self.live.clear()
         return self._leaving
 
     def stored(self, offset: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Times
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -102,8 +103,10 @@ class Metrics:
             self.repeated.inc(work.repeated)
             self.ignored.inc(work.ignored)
             self.latency.observe(max(0, now - work.produced_at) / 1000)
-        for change in work.changes:
-            self.changes.labels(change.cause).inc()
+        causes = Times([change.cause for change in work.changes])
+        for cause, times in causes.items():
+            self.changes.labels(cause).inc(times)
+        for change in work.changes if "model" in causes else ():
             if change.cause == "model":
                 self.migrated(change.from_segment, change.to_segment)
         for letter in work.dead_letters:

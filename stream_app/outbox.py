@@ -17,8 +17,12 @@ from stream_app.customers import Customers
 from stream_app.fastlane.batches import Record, send
 from stream_app.work import Work, encoded
 
-AHEAD: Final = 2000
-"""Events (or customers re-scored) computed ahead of the acknowledgements; a group is at most one piece larger."""
+AHEAD: Final = 5000
+"""Events (or customers re-scored) computed ahead of the acknowledgements; a group is at most one piece larger.
+
+About as many as are computed while Kafka acknowledges a group, or the work would stand still meanwhile; a large group also stores whoever
+has come several times only once.
+"""
 
 
 @dataclass(slots=True)

@@ -90,11 +90,13 @@ def fold(
     """
     work = Work(partition=source.partition, events=len(records), produced_at=records[-1].timestamp)
     slot, topic, partition = source.slot, source.topic, source.partition
-    look, changes = customers.look, work.changes
+    at_hand, look, changes = customers.live.get, customers.look, work.changes
     every, live, too_late = max(1, len(records) // LOOKS), 0, Effect.TOO_LATE
     for record in records:
         key, offset = record.key, record.offset
-        customer = look(key) if key is not None else None
+        customer = at_hand(key)
+        if customer is None and key is not None:
+            customer = look(key)
         if customer is not None and offset <= customer.applied[slot]:
             work.repeated += 1
             work.fence = max(work.fence, customer.applied[slot])
