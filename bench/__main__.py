@@ -15,16 +15,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench import api, chart, constants, hotpath, latency, report, scale, similar
+from bench import api, budget, chart, constants, hotpath, latency, report, scale, similar
 from bench.lineup import ENGINES
 
 BUILD: Final = Path("build")
 PAGE: Final = Path("docs/performance.md")
 PICTURE: Final = Path("docs/performance.svg")
-PARTS: Final = ("hotpath", "latency", "scale", "api", "similar", "model", "training", "drift")
+PARTS: Final = ("budget", "hotpath", "latency", "scale", "api", "similar", "model", "training", "drift")
 OWN_PAGES: Final = {
     name: Path("docs") / page
-    for page, names in {"model.md": ("model", "training"), "api.md": ("api", "similar"), "drift.md": ("drift",)}.items()
+    for page, names in {
+        "model.md": ("model", "training"),
+        "api.md": ("api", "similar"),
+        "drift.md": ("drift",),
+        "performance.md": ("budget",),
+    }.items()
     for name in names
 }
 """Parts whose table stands elsewhere, between markers of its own."""
@@ -81,6 +86,9 @@ def _part(name: str, options: argparse.Namespace, before: list[dict[str, Any]], 
     quick = options.quick
     engines = tuple(options.engines.split(",")) if options.engines else tuple(ENGINES)
     repetitions = options.repetitions or (1 if quick else 3)
+    if name == "budget":
+        core = budget.Plan(events=20_000, customers=1_000, passes=3) if quick else budget.Plan()
+        return lambda directory, say: budget.measure(core, say)
     if name == "hotpath":
         events = options.events or (40_000 if quick else 1_000_000)
         hot = hotpath.Plan(

@@ -180,6 +180,18 @@ def _hotpath(part: dict[str, Any]) -> list[str]:
     return rows
 
 
+def _budget(part: dict[str, Any]) -> list[str]:
+    rows = [
+        f"{part['events']:,} events of {part['customers']:,} customers in one process, without Kafka, Redis and event loop; "
+        "CPU time, the least of several passes.",
+        "",
+        "| stage | CPU us/event |",
+        "|---|---|",
+    ]
+    rows += [f"| {name} | {us:.1f} |" for name, us in part["stages"].items()]
+    return [*rows, f"| all | {part['total_us']:.1f} |"]
+
+
 def _faults(engine: dict[str, Any]) -> str:
     """Lost, wrong and duplicated."""
     return (
@@ -319,6 +331,7 @@ def _model(part: dict[str, Any]) -> list[str]:
 
 
 _TABLES: Final = {
+    "budget": _budget,
     "hotpath": _hotpath,
     "latency": _latency,
     "scale": _scale,
