@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -183,6 +184,7 @@ def worker(
             logs.configure(settings.log_format, settings.log_level)
             result.code = supervise([sys.executable, "-m", "segstream", "worker"], restarts)
             return
+        gc.disable()  # nothing is garbage until it runs; then the worker enables it
         from segstream import context
         from stream_app.worker import run
 

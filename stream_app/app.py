@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any, Final
 
 import structlog
@@ -30,7 +31,6 @@ from stream_app import assembly, pulse, recovery
 from stream_app.address import Address
 from stream_app.ageing import Ageing
 from stream_app.customers import AT_HAND, Customers
-from stream_app.drift.agent import DriftAgent
 from stream_app.drift.blocks import OLD, Collector
 from stream_app.expiry import Expiry
 from stream_app.fastlane import fetching, versions
@@ -97,7 +97,6 @@ class Worker:
         self._customers: dict[int, Customers] = {}
         self.outbox = Outbox(self._client, settings.app_id, clock, self.customers, self._on_stored, self.die)
         self.blocks = Collector()
-        self.drift = DriftAgent(settings, self._client, self.metrics, clock)
         rounds = Rounds(self.outbox, self.customers, lambda: self.store.owned)
         self.sweep = Sweep(rounds, self.metrics, clock, self.today, lambda: self.model)
         self.ageing = Ageing(rounds, clock, self.today, lambda: self.model)
@@ -177,7 +176,6 @@ class Worker:
             self.shadow.run(),
             self.reporter.run(self._is_unready),
             self._close_blocks(),
-            self.drift.run(),
             pulse.run(self.metrics.loop_held),
         ):
             self._guarded(run)
@@ -185,8 +183,12 @@ class Worker:
 
     async def _settle_in(self) -> None:
         gc.set_threshold(*GARBAGE)
+        gc.enable()  # `segstream worker` starts without it
         await recovery.watch(self._restored, self.metrics.seconds_to_ready, self._started)
         gc.freeze()  # what is here now stays: the collector need not look at it again
+        # Nobody waits for the drift check, whose libraries take as long to load as a tenth of the start.
+        agent = await asyncio.to_thread(import_module, "stream_app.drift.agent")
+        await agent.DriftAgent(self.settings, self._client, self.metrics, self.clock).run()
 
     def _restored(self) -> Restored:
         return Restored(self.store.recovered, self.table.remaining(), bool(self.store.owned))
