@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import faust
 import faust.auth
@@ -12,6 +13,9 @@ from schemas.settings import Settings
 from stream_app.fastlane.table import ChunkTable, ChunkTables
 from stream_app.fastlane.transport import ChunkSchema, ChunkTransport
 from stream_app.stores import opener
+
+RECOVERED_AT_ONCE: Final = 10
+"""Chunks of a partition's changelog."""
 
 
 class NoInstanceId(ValueError):
@@ -96,7 +100,9 @@ def users(app: faust.App, settings: Settings, partitions: int) -> ChunkTable:
         key_type=bytes,
         value_type=bytes,
         changelog_topic=changelog,
-        # A standby takes chunks over as they come; it would not follow if it waited for a thousand of them.
+        # Chunks of the changelog, of up to as many records as are fetched at once: what waits to be taken over is memory.
+        recovery_buffer_size=RECOVERED_AT_ONCE,
+        # A standby takes chunks over as they come; it would not follow if it waited for many of them.
         standby_buffer_size=1,
     )
     table.data.open_store = opener(settings.store, _directory(settings))  # type: ignore[attr-defined]

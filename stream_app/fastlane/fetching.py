@@ -13,6 +13,10 @@ BESIDE: Final = 100
 class PlainRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """Fetched records of a partition. aiokafka wraps each in a dataclass of eleven fields, of which we read four."""
 
+    def __iter__(self) -> Any:
+        """The generator itself: aiokafka steps through a method of its own for every record."""
+        return self._records_iterator
+
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         return record
 

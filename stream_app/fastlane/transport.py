@@ -21,7 +21,7 @@ MAX_CHUNK: Final = 200
 """Records per chunk: with 50 us of work per record the event loop is held for 10 ms."""
 MAX_CHUNK_BYTES: Final = 1024 * 1024
 """Bytes of values per chunk (a larger record is a chunk by itself): what is in flight stays bounded, whatever it decompresses to."""
-MAX_IN_FLIGHT: Final = 16
+MAX_IN_FLIGHT: Final = 32
 """Chunks handed out and not yet acknowledged."""
 
 
@@ -267,7 +267,8 @@ class ChunkConsumer(driver.Consumer):
                     await self._rewind([tp for tp, _ in left])
                     return
                 self._count_expired(tp, gap[0], min(first, gap[1]))
-            for part in chunks(fetched):
+            # A changelog is taken over, not worked on: what was fetched of it is one chunk.
+            for part in chunks(fetched) if self.app.topics.acks_enabled_for(tp.topic) else [fetched]:
                 current = (self._fetch_epoch, self.app.consumer_generation_id)
                 if not self.flow_active or not self._settled.is_set() or current != fetch:
                     await self._rewind([tp for tp, _ in left])

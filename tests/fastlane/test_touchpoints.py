@@ -144,6 +144,8 @@ def test_faust_reaches_what_is_overridden(caller: Callable[..., Any], used: list
 def test_fetched_records_are_made_by_the_part_that_is_replaced() -> None:
     assert "self._consumer_record(tp, record)" in inspect.getsource(fetcher.PartitionRecords._unpack_records)
     assert "PartitionRecords(" in inspect.getsource(fetcher.Fetcher)
+    assert "self._records_iterator = self._unpack_records()" in inspect.getsource(fetcher.PartitionRecords.__init__)
+    assert "for msg in self._partition_records:" in inspect.getsource(fetcher.FetchResult.getall)
 
 
 def test_the_broker_is_let_wait_only_while_no_fetched_records_wait_here() -> None:
