@@ -14,8 +14,9 @@ from stream_app.fastlane.table import ChunkTable, ChunkTables
 from stream_app.fastlane.transport import ChunkSchema, ChunkTransport
 from stream_app.stores import opener
 
-RECOVERED_AT_ONCE: Final = 10
-"""Chunks of a partition's changelog."""
+HELD: Final = 4
+"""Chunks of the changelog that a restoring worker holds before they go into the store. Faust's own number, a thousand, is one of messages: of chunks
+it is more than a gigabyte. One has a meaning of its own for Faust."""
 
 
 class NoInstanceId(ValueError):
@@ -100,10 +101,9 @@ def users(app: faust.App, settings: Settings, partitions: int) -> ChunkTable:
         key_type=bytes,
         value_type=bytes,
         changelog_topic=changelog,
-        # Chunks of the changelog, of up to as many records as are fetched at once: what waits to be taken over is memory.
-        recovery_buffer_size=RECOVERED_AT_ONCE,
         # A standby takes chunks over as they come; it would not follow if it waited for many of them.
         standby_buffer_size=1,
+        recovery_buffer_size=HELD,
     )
     table.data.open_store = opener(settings.store, _directory(settings))  # type: ignore[attr-defined]
     return table

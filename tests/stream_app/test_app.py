@@ -22,3 +22,8 @@ def test_a_worker_makes_its_home(tmp_path: Path) -> None:
     home = tmp_path / "not" / "there" / "yet"
     Worker(Settings(home=home), Keyring([]), 4, lambda: 0)
     assert home.is_dir()
+
+
+def test_a_restoring_worker_holds_few_chunks_beside_its_customers(tmp_path: Path) -> None:
+    worker = Worker(Settings(home=tmp_path), Keyring([]), 4, lambda: 0)
+    assert [1 < table.recovery_buffer_size <= 8 for table in worker.app.tables.data.values()] == [True]
