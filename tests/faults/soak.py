@@ -94,13 +94,17 @@ class Long(Replicated):
 
 
 def messages(seed: int) -> Iterator[Message]:
-    """Orders without end, as time goes by; each hundredth message is one that nobody can use."""
+    """Orders without end, as time goes by, each hundredth message one that nobody can use. One customer in twenty cancels whatever she orders, so that segments
+    change for as long as it lasts."""
     bad = itertools.cycle(POISON)
     chosen = random.Random(seed)
     for number in itertools.count():
         if number % 100 == 99:
             yield topics.ORDERS.name, b"1", next(bad)
-        yield order(chosen.randrange(CUSTOMERS), number, timestamp=rfc3339(BEGIN + number * 100_000))
+        customer, at = chosen.randrange(CUSTOMERS), rfc3339(BEGIN + number * 100_000)
+        yield order(customer, number, timestamp=at)
+        if customer % 20 == 0:
+            yield order(customer, number, timestamp=at, event="Order Cancelled", properties={"order_id": f"o{number}"})
 
 
 def _kill(stage: Stage, chance: random.Random) -> None:
@@ -343,7 +347,7 @@ def text(made: dict[str, Any]) -> str:
     kinds = Counter(kind for _, kind in made["faults"])
     lines = [
         f"{made['minutes']} minutes at {made['load_events_per_s']:,} events/s, half of the {made['capacity_events_per_s']:,} measured just before; "
-        f"{made['events']:,} events of {CUSTOMERS:,} customers, one in a hundred of no use, {made['changes']:,} changes; {len(made['faults'])} faults "
+        f"{made['events']:,} events of {CUSTOMERS:,} customers, one message in a hundred of no use, {made['changes']:,} changes; {len(made['faults'])} faults "
         f"({', '.join(f'{count} x {kind}' for kind, count in sorted(kinds.items()))}; seed {made['seed']}); longest pause of changes "
         f"{made['longest_pause_s']} s; drained {made['drained_s']} s after the last event; {made['duplicates']} changes came twice; workers that ended by "
         f"themselves and were started again: {made['restarts'] or 'none'}.",
