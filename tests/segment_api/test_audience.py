@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from segment_api.audience import WAITING, Audience, Filter, Listener, from_event_id, to_event_id
+from segment_api.changes import feed
 from segment_api.journal import Journal, Seen
 from tests.segment_api.test_changes import lives, records
 
@@ -173,5 +176,48 @@ def test_a_quiet_listener_is_told_the_place_she_has_come_to(tmp_path: Path) -> N
         async with asyncio.timeout(30):
             while (sign := await nobody.taken()) != f"id: {end}\n\n".encode():
                 assert sign.startswith(b"id: ")
+
+    in_a_loop(law)
+
+
+def test_who_comes_back_with_any_place_hears_what_she_missed_and_what_is_new_once(tmp_path: Path) -> None:
+    changes, _ = lives(400, 1_767_225_600_000_000)
+    rows = records(changes)
+    dice = random.Random(11)
+
+    async def hear(stream: AsyncGenerator[bytes], wanted: int) -> tuple[str, list[tuple[str, bytes]]]:
+        first = (await anext(stream)).decode()
+        assert first.startswith("retry: ")
+        found: list[tuple[str, bytes]] = []
+        while len(found) < wanted:
+            found += events(await anext(stream))
+        await stream.aclose()
+        return first.split("id: ")[1].strip(), found
+
+    async def law() -> None:
+        journal, audience = Journal(tmp_path / "back.sqlite", 100_000), Audience(gather=0.0)
+        services: Any = SimpleNamespace(journal=journal, tail=SimpleNamespace(audience=audience))
+        known: list[Seen] = []
+        hearing = []
+        for at in range(0, len(rows), 20):
+            fresh = journal.append(rows[at : at + 20])
+            known += fresh
+            audience.tell(fresh)
+            start: dict[int, int] = {}
+            for one in known[: dice.randrange(len(known))]:
+                start[one.partition] = one.offset + 1
+            place = from_event_id(to_event_id(start)) if start else {0: 0}
+            assert place is not None
+            wanted = [row.value for row in rows if row.offset >= place.get(row.partition, 0)]
+            task = asyncio.create_task(hear(feed(services, place, Filter()), len(wanted)))
+            hearing.append((place, wanted, task))
+            for _ in range(dice.randrange(5)):
+                await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            for place, wanted, task in hearing:
+                first, found = await task
+                assert first == to_event_id(place), "what she missed is not told yet: her place is the one she had"
+                assert [data for _, data in found] == wanted
+        assert len(audience) == 0
 
     in_a_loop(law)
