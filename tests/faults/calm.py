@@ -21,7 +21,7 @@ from schemas.settings import Settings
 from segstream.outcome import No
 from tests.faults.crew import Crew
 from tests.faults.judgement import judge, unprojected
-from tests.faults.report import heading, save
+from tests.faults.report import heading, promises, save
 from tests.faults.scenarios import PATIENCE, Message
 from tests.faults.stand import Replicated, Servers, Stand, keep_logs
 from tests.installation import WorkerProcess, order
@@ -196,12 +196,7 @@ def text(made: dict[str, Any]) -> str:
         f"{made['minutes']} minutes in phases of {PHASE:.0f} s; events: {events}; {made['joins_and_leaves']} joins and leaves; "
         f"looks that found a worker not ready: {len(made['not_ready'])}; seed {made['seed']}.",
         "",
-        "| promise | measured | bound | holds |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['name']} | {row['value']} | {row['bound']} | {'yes' if row['holds'] else '**no**'} |"
-        for row in made["verdicts"]
+        *promises(made["verdicts"]),
     ]
     return "\n".join(lines)
 

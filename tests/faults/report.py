@@ -64,6 +64,18 @@ def save(name: str, title: str, made: dict[str, Any], text: str, out: Path) -> N
     (out / f"{name}.md").write_text(f"# {title}\n\n{about}\n\n{text}\n")
 
 
+def promises(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line per promise, in Markdown."""
+    return [
+        "| promise | measured | bound | holds |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['name']} | {row['value']} | {row['bound']} | {'yes' if row['holds'] else '**no**'} |"
+            for row in verdicts
+        ),
+    ]
+
+
 def document(runs: Sequence[Run], missing: Mapping[str, str], busy: bool) -> dict[str, Any]:
     """Everything about the runs, with a verdict per fault and law; `missing`: what could not be run here, and why."""
     verdicts = []

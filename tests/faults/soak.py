@@ -29,7 +29,7 @@ from segstream.outcome import No
 from tests.faults.crew import Crew
 from tests.faults.judgement import Judgement, judge, unprojected
 from tests.faults.memory import Series, slope
-from tests.faults.report import heading, save
+from tests.faults.report import heading, promises, save
 from tests.faults.scenarios import PATIENCE, Message, Stage
 from tests.faults.stand import Replicated, Servers, Stand, keep_logs
 from tests.faults.traffic import POISON
@@ -352,12 +352,7 @@ def text(made: dict[str, Any]) -> str:
         f"{made['longest_pause_s']} s; drained {made['drained_s']} s after the last event; {made['duplicates']} changes came twice; workers that ended by "
         f"themselves and were started again: {made['restarts'] or 'none'}.",
         "",
-        "| promise | measured | bound | holds |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['name']} | {row['value']} | {row['bound']} | {'yes' if row['holds'] else '**no**'} |"
-        for row in made["verdicts"]
+        *promises(made["verdicts"]),
     ]
     return "\n".join(lines)
 
