@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,9 @@ import psutil
 
 GRACE: Final = 15.0
 """Seconds a server gets to end after SIGTERM."""
+PORTS: Final = range(20_000, 32_000)
+"""Below those that systems give to connections (Linux from 32768 on, others from 49152): a server that is started again must find its own free."""
+_given: Final[set[int]] = set()
 
 
 class ServerUnavailable(RuntimeError):
@@ -133,10 +137,20 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on now, and that this process was not given before.
+
+    Raises ServerUnavailable where there is none.
+    """
+    for port in random.SystemRandom().sample(PORTS, 500):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given:
+            _given.add(port)
+            return port
+    raise ServerUnavailable(f"no free port of 127.0.0.1 from {PORTS.start} to {PORTS.stop - 1}")
 
 
 def wait_until(answers: Callable[[], bool], identity: Identity, what: str, log: Path, deadline: float) -> None:
