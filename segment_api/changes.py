@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Annotated, Any, Final
 
@@ -21,6 +22,8 @@ from segment_api.users import UserId
 
 MISSED: Final = 10_000
 """Changes that are sent again to a listener who comes back."""
+CATCHING_UP: Final = 0.25
+"""Seconds between looks whether the journal has reached the present."""
 TOGETHER: Final = 200
 """Of those, in one write."""
 LISTENERS: Final = 200
@@ -142,6 +145,11 @@ class Drift(BaseModel):
 
 async def feed(services: Services, start: dict[int, int] | None, wanted: Filter) -> AsyncIterator[bytes]:
     """Server-sent events: `change`, and `gap` where some were missed for good. The id is the place to come back to."""
+    while (
+        not services.tail.is_caught_up
+    ):  # what was long before anybody listened is not news, however much of it there is
+        yield b": what was before is being read\n\n"
+        await asyncio.sleep(CATCHING_UP)
     listener = services.tail.audience.join(wanted, start)
     try:
         begin = listener.begin

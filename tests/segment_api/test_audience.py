@@ -196,7 +196,7 @@ def test_who_comes_back_with_any_place_hears_what_she_missed_and_what_is_new_onc
 
     async def law() -> None:
         journal, audience = Journal(tmp_path / "back.sqlite", 100_000), Audience(gather=0.0)
-        services: Any = SimpleNamespace(journal=journal, tail=SimpleNamespace(audience=audience))
+        services: Any = SimpleNamespace(journal=journal, tail=SimpleNamespace(audience=audience, is_caught_up=True))
         known: list[Seen] = []
         hearing = []
         for at in range(0, len(rows), 20):

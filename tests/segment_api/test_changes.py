@@ -230,6 +230,17 @@ def test_listeners_hear_every_change_once_also_when_they_come_back(live: Setting
         assert client.get("/v1/changes/stream", headers={"Last-Event-ID": "x"}).status_code == 422
 
 
+def test_who_listens_while_the_past_is_read_is_told_of_what_comes_and_is_not_let_go(live: Settings) -> None:
+    changes, _ = lives(3_000, time.time_ns() // 1000)
+    send(live, changes[:-50])
+    with listening(live) as client:
+        ears = [Ear(client, "/v1/changes/stream") for _ in range(5)]
+        send(live, changes[-50:])
+        for ear in ears:
+            wait_for(lambda ear=ear: len(ear.heard) == 50, "what came is heard")
+            assert sorted(row["change_id"] for row in ear.heard) == sorted(c.change_id for c in changes[-50:])
+
+
 def test_trend_migrations_and_alerts_are_told(live: Settings) -> None:
     changes, sizes = lives(60, time.time_ns() // 1000 - 400_000_000)
     redis.Redis.from_url(live.redis).hset(sizes_key(live.prefix), mapping=sizes[-1][1])
