@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
 async def paced(port: int, paths: Sequence[str], rate: float) -> array[float]:
     """Milliseconds of each request, in the order in which they were due."""
     loop = asyncio.get_running_loop()
-    free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+    free: asyncio.Queue[Connection] = asyncio.Queue()  # in turn: one that rests for seconds is closed by the server
     for _ in range(min(CONNECTIONS, len(paths))):
         _, made = await loop.create_connection(Connection, "127.0.0.1", port)
         free.put_nowait(made)
