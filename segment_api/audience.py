@@ -21,8 +21,10 @@ WAITING: Final = 1000
 """Changes that a listener may be behind; one who is slower is let go, and comes back with the place she was at."""
 ALIVE: Final = 15.0
 """Seconds after which a quiet listener is sent a sign of life at the latest."""
-SLICE: Final = 20
-"""Listeners that are woken before others, who ask for a customer, have their turn."""
+SLICE: Final = 10
+"""Listeners that are woken at a time."""
+BREATH: Final = 0.002
+"""Seconds between: writing to hundreds takes ten milliseconds, which nobody who asks for a customer shall wait."""
 
 Places = Mapping[int, int]
 """Partition -> the next offset."""
@@ -203,7 +205,7 @@ class Audience:
         for listener in listeners[:SLICE]:
             listener.wake()
         if (rest := listeners[SLICE:]) and self._loop is not None:
-            self._loop.call_soon(self._wake, rest)
+            self._loop.call_later(BREATH, self._wake, rest)
 
 
 def _for_one(listener: Listener, told: Sequence[Told]) -> tuple[bytes, int]:
