@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -28,7 +27,7 @@ from segment_api.library import Library
 from segment_api.metrics import Metrics
 from segment_api.mirror import Mirror
 from segment_api.pages import routes
-from segment_api.pages.look import Look, charts_library
+from segment_api.pages.look import Look
 from segment_api.services import Services
 from segment_api.spending import Spending
 from segment_api.tail import Tail
@@ -74,7 +73,6 @@ def create_app(
         watch.start()
         for one in watchers:
             one.start()
-        asyncio.get_running_loop().run_in_executor(None, charts_library)  # a second or three, before anyone waits
         yield
         for one in watchers:
             one.end()  # all at once: each may be waiting for a server that is away
