@@ -70,9 +70,16 @@ def test_an_alert_outlives_the_worker_that_raised_it_and_is_told_once(shop: Inst
     pair = [shop.worker().wait_ready(), shop.worker().wait_ready()]
     shop.produce(orders(2_000, 0), rate=1_500)
     shop.caught_up()
-    shop.produce(orders(1_500, 10_000, dearer=100), rate=1_500)
+
+    def is_told() -> bool:
+        nonlocal dear
+        shop.produce(orders(1_500, dear, dearer=100), rate=1_500)
+        dear += 1_500
+        return any(a.signal == "feature" and a.level == "drift" for a in alerts(shop))
+
+    dear = 100_000
     # The first of the dear orders may show in the mix of segments before they do in a feature: the alert is then told anew with its cause.
-    wait_for(lambda: any(a.signal == "feature" and a.level == "drift" for a in alerts(shop)), "the cause is told", 60)
+    wait_for(is_told, "the cause is told", 120)
     opened = next(a for a in alerts(shop) if a.signal == "feature" and a.level == "drift")
     assert opened.alert_id == alerts(shop)[0].alert_id
     assert alerts(shop)[0].status == "opened"
