@@ -172,7 +172,9 @@ def _candidates(portrait: Portrait, somewhere: bool) -> list[str]:
     values = _values(portrait)
     if portrait.frequent is not None:
         people = _people(portrait.frequent, somewhere)
-        return [people, *(f"{people}, {text}" for name, text in values.items() if portrait.top[name][0] not in people)]
+        told = people.casefold()
+        news = [text for name, text in values.items() if _readable(name, portrait.top[name][0]).casefold() not in told]
+        return [people, *(f"{people}, {text}" for text in news)]
     features = [feature for feature, value in _ranked(portrait.z) if _word(feature, value)][:4]
     if any(map(is_share, portrait.z)):
         liked = list(filter(is_share, features))

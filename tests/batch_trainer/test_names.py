@@ -57,3 +57,12 @@ def test_whoever_is_from_all_over_is_from_other_countries_where_another_segment_
     named = name_segments([portrait(("Germany", 0.52), ("France", 0.48)), scattered])
     assert named == ("Customers from France and Germany", "Customers from other countries")
     assert name_segments([scattered]) == ("Customers",)
+
+
+def test_what_a_name_says_is_not_said_again_and_what_it_only_spells_is() -> None:
+    def french(**top: tuple[str, float, float]) -> Portrait:
+        frequent = {"gender": (("M", 0.45),), "country": (("France", 1.0),)}
+        return Portrait(medians={}, z={}, top={"country": ("France", 1.0, 0.5), **top}, frequent=frequent)
+
+    named = name_segments([french(), french(gender=("F", 0.45, 0.2))])
+    assert named == ("Customers from France", "Customers from France, mostly women")
