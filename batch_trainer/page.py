@@ -153,7 +153,8 @@ def typical(segment: Mapping[str, Any]) -> str:
         found.append((one if value == 1.0 else many).format(measure(value, name)))
     for name, top in segment["top"].items():
         if top and FEATURES[name].kind == "category" and top[0]["value"] != UNKNOWN:
-            found.append(_PHRASES.get(name, (f"{label(name).lower()} {{}}",))[0].format(spoken(top[0]["value"])))
+            value = spoken(top[0]["value"]) if name == "country" else top[0]["value"]
+            found.append(_PHRASES.get(name, (f"{label(name).lower()} {{}}",))[0].format(value))
     return ", ".join(found)
 
 

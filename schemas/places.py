@@ -52,18 +52,13 @@ _NAMES: Final = {
 }
 
 _WITH_ARTICLE: Final = frozenset(
-    {
-        "United States",
-        "United States of America",
-        "USA",
-        "US",
-        "United Kingdom",
-        "UK",
-        "Channel Islands",
-        "Netherlands",
-        "Bahamas",
-    }
-    | {"Dominican Republic", "Czech Republic", "United Arab Emirates", "UAE", "Philippines"}
+    name
+    for names in (
+        "United States|United States of America|USA|US",
+        "United Kingdom|UK|Channel Islands|Netherlands|Czech Republic",
+        "Bahamas|Dominican Republic|United Arab Emirates|UAE|Philippines",
+    )
+    for name in names.split("|")
 )
 
 REGIONS: Final = {
