@@ -8,12 +8,10 @@ nearly each event would change a segment.
 from __future__ import annotations
 
 import bisect
-import contextlib
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +31,7 @@ from bench.generator import Log, Message, Shop, user_id
 from bench.installation import Installation, installed
 from bench.lineup import ENGINES, Run
 from bench.load import producer, send
-from bench.processes import Failed, Process, wait_for
+from bench.processes import Failed, Process, status, wait_for
 from bench.report import Verdict, quantile
 from bench.worker import Worker
 from sandbox.process import free_port
@@ -107,8 +105,8 @@ def _measure(plan: Plan, directory: Path, say: Callable[[str], None], found: _Fo
         live = list(stream)
         with _api(made, directory) as (api, port):
             begun = time.monotonic()
-            path = f"/v1/users/{user_id(1)}/similar"
-            wait_for(lambda: _status(port, path) == 200, "everyone is read", 900, api.alive, 0.2)
+            address = f"http://127.0.0.1:{port}/v1/users/{user_id(1)}/similar"
+            wait_for(lambda: status(address) == 200, "everyone is read", 900, api.alive, 0.2)
             found.figures["read_in_s"] = time.monotonic() - begun
             with _listeners(plan, port, directory) as listeners, _Touched(made) as touched:
                 say(f"{plan.listeners} listeners; {plan.events:g} events/s begin")
@@ -330,9 +328,3 @@ class _Touched:
             if at >= since:
                 late.append((times[place] - at) * 1000)
         return late
-
-
-def _status(port: int, path: str) -> int:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-        return int(answer.status)
-    return 0

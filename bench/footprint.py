@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import redis
 
-from bench.processes import Process, wait_for
+from bench.processes import Process, status, wait_for
 from sandbox.process import free_port
 from sandbox.redis import Redis
 from schemas.artifact import Artifact, model_id
@@ -78,18 +75,8 @@ def _read(url: str, signer: Signer, home: Path, wanted: int, user: str = "nobody
     api = Process.start([sys.executable, "-m", "segstream", "serve"], settings, home, "api")
     try:
         path = f"http://127.0.0.1:{port}/v1/users/{user}/similar"
-        wait_for(lambda: _status(path) == wanted, "everyone is read", 900, api.alive, 0.2)
+        wait_for(lambda: status(path) == wanted, "everyone is read", 900, api.alive, 0.2)
         took = time.monotonic() - api.started
         return took, api.resident(), api.peak()
     finally:
         api.stop()
-
-
-def _status(address: str) -> int:
-    with contextlib.suppress(OSError):
-        try:
-            with urllib.request.urlopen(address, timeout=10) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-    return 0
