@@ -21,7 +21,7 @@ from schemas.settings import Settings
 from segstream.outcome import No
 from tests.faults.crew import Crew
 from tests.faults.judgement import judge, unprojected
-from tests.faults.report import heading, promises, save
+from tests.faults.report import promises, told
 from tests.faults.scenarios import PATIENCE, Message
 from tests.faults.stand import Replicated, Servers, Stand, keep_logs
 from tests.installation import WorkerProcess, order
@@ -216,10 +216,7 @@ def main() -> int:
         shop = rest.enter_context(stand.installation(servers, Replicated))
         rest.callback(lambda: keep_logs(shop, asked.out / "calm"))
         found = calm(shop, asked.minutes, asked.seed)
-    made = heading("python -m tests.faults.calm") | {"verdicts": verdicts(found)} | found
-    save("calm", "Calm", made, text(made), asked.out)
-    print(text(made))
-    return 0 if all(row["holds"] for row in made["verdicts"]) else 1
+    return told("calm", {"verdicts": verdicts(found)} | found, text, asked.out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +74,14 @@ def promises(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
             for row in verdicts
         ),
     ]
+
+
+def told(name: str, found: dict[str, Any], text: Callable[[dict[str, Any]], str], out: Path) -> int:
+    """Save and print what `python -m tests.faults.<name>` has found, with its `verdicts`; 1 when one of them does not hold."""
+    made = heading(f"python -m tests.faults.{name}") | found
+    save(name, name.capitalize(), made, text(made), out)
+    print(text(made))
+    return 0 if all(row["holds"] for row in made["verdicts"]) else 1
 
 
 def document(runs: Sequence[Run], missing: Mapping[str, str], busy: bool) -> dict[str, Any]:

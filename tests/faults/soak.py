@@ -29,7 +29,7 @@ from segstream.outcome import No
 from tests.faults.crew import Crew
 from tests.faults.judgement import Judgement, judge, unprojected
 from tests.faults.memory import Series, slope
-from tests.faults.report import heading, promises, save
+from tests.faults.report import promises, told
 from tests.faults.scenarios import PATIENCE, Message, Stage
 from tests.faults.stand import Replicated, Servers, Stand, keep_logs
 from tests.faults.traffic import POISON
@@ -373,10 +373,7 @@ def main() -> int:
         rest.callback(lambda: keep_logs(shop, asked.out / "soak"))
         directory = Path(tempfile.mkdtemp(dir=stand.root))
         found = soak(shop, servers, directory, asked.minutes, asked.seed)
-    made = heading("python -m tests.faults.soak") | {"verdicts": verdicts(found)} | found
-    save("soak", "Soak", made, text(made), asked.out)
-    print(text(made))
-    return 0 if all(row["holds"] for row in made["verdicts"]) else 1
+    return told("soak", {"verdicts": verdicts(found)} | found, text, asked.out)
 
 
 if __name__ == "__main__":
