@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,8 @@ from tests.waiting import wait_for
 TRUSTED = Keyring([SIGNER.public])
 Row = tuple[str, int, int, bytes, bytes]
 """Topic, partition, offset, key, value."""
+Unplaced = tuple[str, int, None, bytes, bytes]
+"""What Kafka has, it did not tell where: an acknowledgement was lost, and what was sent again was already there."""
 
 
 def order(user: int, number: int, **more: Any) -> tuple[str, bytes, bytes]:
@@ -145,6 +148,7 @@ class Installation:
     app_id: str = "segstream"
     workers: list[WorkerProcess] = field(default_factory=list)
     produced: list[Row] = field(default_factory=list)
+    unplaced: list[Unplaced] = field(default_factory=list)
     """As acknowledged."""
 
     @property
@@ -223,10 +227,24 @@ class Installation:
             if number % 200 == 0:
                 client.poll(0)
         assert client.flush(60) == 0
+        self.place()
 
-    def acknowledged(self, row: Row) -> None:
+    def acknowledged(self, row: Row | Unplaced) -> None:
         """Kafka has a message."""
-        self.produced.append(row)
+        (self.unplaced if row[2] is None else self.produced).append(row)
+
+    def place(self) -> None:
+        """Find in the log what Kafka has without having told where."""
+        for topic, partition in {row[:2] for row in self.unplaced}:
+            known = {row[2] for row in self.produced if row[:2] == (topic, partition)}
+            wanted = Counter(row[3:] for row in self.unplaced if row[:2] == (topic, partition))
+            for message in kafka.read(self.settings, topic, only=partition):
+                what, offset = (message.key(), message.value()), message.offset()
+                if offset not in known and wanted[what]:
+                    wanted[what] -= 1
+                    self.produced.append((topic, partition, offset, *what))
+            assert not wanted.total(), f"{topic}-{partition} lacks {wanted.total()} records that Kafka acknowledged"
+        self.unplaced.clear()
 
     def log(self) -> Iterable[Row]:
         """What Kafka has, partition by partition, in the order of the offsets."""
