@@ -177,7 +177,11 @@ def deliver(
     headers: Sequence[tuple[str, bytes]] = (),
     within: float = 30.0,
 ) -> tuple[int, int]:
-    """Send one record and wait for it, at most `within` seconds: its partition and offset. Raises KafkaUnreachable."""
+    """Send one record and wait for it, at most `within` seconds: its partition and offset. Raises KafkaUnreachable.
+
+    Kafka does not tell the offset where an acknowledgement was lost and what was sent again was there already; then it is that of the last record
+    of the partition, which is this one or came after it.
+    """
     places: list[Any] = []
     client = producer(settings, **{"message.timeout.ms": round(within * 1000)})
     client.produce(
@@ -185,7 +189,10 @@ def deliver(
     )
     if client.flush(within) or not places or isinstance(places[0], KafkaError):
         raise KafkaUnreachable(f"Kafka did not take the record for {topic} ({places[:1]}); run it again")
-    return places[0].partition(), places[0].offset()
+    partition, offset = places[0].partition(), places[0].offset()
+    if offset is None:
+        offset = offsets.ends(admin(settings), [(topic, partition)], TIMEOUT)[topic, partition] - 1
+    return partition, offset
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import closing
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -251,6 +252,32 @@ def erased_under_load(shop: Installation, gone: list[str], settings: Settings) -
     for message in kafka.read(settings, topics.SIGNUPS.name):
         shop.produced.append((message.topic(), message.partition(), message.offset(), message.key(), message.value()))
     return done
+
+
+class Reticent:
+    """A producer to whom Kafka does not tell where a record lies, as after a lost acknowledgement."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.flush = client.flush
+
+    def produce(self, *args: Any, on_delivery: Any, **more: Any) -> None:
+        def delivered(error: Any, message: Any) -> None:
+            on_delivery(error, SimpleNamespace(partition=message.partition, offset=lambda: None))
+
+        self.client.produce(*args, on_delivery=delivered, **more)
+
+
+def test_an_order_of_which_kafka_does_not_tell_the_place_is_waited_for(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = shop.settings.model_copy(update={"signing_key": SecretStr(SIGNER.to_text())})
+    shop.prepare()
+    shop.produce(orders(40, 5))
+    shop.worker().wait_ready()
+    told = kafka.producer
+    monkeypatch.setattr(kafka, "producer", lambda *args, **more: Reticent(told(*args, **more)))
+    assert erase(settings, "3", "a test", wait=60)["applied"]
 
 
 def neighbours(api: httpx.Client) -> set[str]:
