@@ -43,7 +43,7 @@ from schemas.drift import DISTANCE, RECONSTRUCTION
 from schemas.features import FEATURES, POPULATIONS, FeatureSpec
 from schemas.model import Model
 from schemas.newcomer import probabilities
-from schemas.reference import Bins, Residuals, distributions, is_clock
+from schemas.reference import Bins, Residuals, appearances, distributions, is_clock
 from schemas.times import DAY, rfc3339
 
 FIT_ON: Final = 100_000
@@ -256,14 +256,13 @@ def _golden(model: Model, people: Population, labels: segments.Labels) -> tuple[
 def _expectations(model: Model, people: Population, columns: pd.DataFrame) -> dict[str, Any]:
     """What of an artifact the drift check compares with.
 
-    Everything is counted over orders: the stream sees a customer once per order, on its day.
+    Everything is counted over events: the stream sees a customer again with each of hers, on its day.
     """
     rows = people.rows
     if model.clocked:
         rows = [msgspec.structs.replace(known, today=(known.last_order_at or 0) // DAY) for known in rows]
         columns = fit.frame(people.spec, rows)
-    often = FEATURES[people.spec.weight].formula
-    weights = np.array([max(1.0, float(often(known) or 0.0)) for known in rows])
+    weights = np.array([float(appearances(known)) for known in rows])
     nearest, _, distances = model.score_many(rows)
     logs = np.array([math.log(max(distance, 1e-9)) for distance in distances.tolist()])
     found = {DISTANCE: _weighted(logs, weights)}

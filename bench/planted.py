@@ -13,7 +13,7 @@ import numpy.typing as npt
 from schemas.drift import DISTANCE, HOUR, RECONSTRUCTION, SCALE, Block, Hour, Sums, Tally
 from schemas.features import FEATURES, Facts
 from schemas.model import Model
-from schemas.reference import MIX, Bins, Residuals
+from schemas.reference import MIX, Bins, Residuals, appearances
 
 BLOCK: Final = 50
 PER_DAY: Final = 20_000
@@ -70,7 +70,7 @@ def pool(model: Model, rows: list[Facts], change: Change = NOTHING, seed: int = 
             columns[name] = np.array([math.nan if v is None else v for v in values], dtype=float)
         else:
             columns[name] = np.array(values, dtype=object)
-    weights = np.array([model.population(row) for row in rows], dtype=float)
+    weights = np.array([appearances(row) for row in rows], dtype=float)
     spend = (
         np.log1p(np.maximum(columns["gross_spend"], 0.0))
         if "gross_spend" in columns

@@ -281,11 +281,6 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         """Every feature that is used, columns first."""
         return tuple(dict.fromkeys([*(column.feature for column in self.columns), *self.profile, self.population]))
 
-    @property
-    def weight(self) -> str:
-        """The feature that says how often the stream sees a customer."""
-        return self.population if self.population in ("orders", "placed_orders") else "placed_orders"
-
     def since(self) -> int:
         """The oldest format of the artifact whose readers know all of them."""
         return max((FEATURES[name].since for name in self.features()), default=1)

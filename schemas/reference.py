@@ -81,6 +81,15 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         return Counts(bins=bins, nulls=self.nulls + other.nulls, unseen=self.unseen + other.unseen)
 
 
+def appearances(known: Countable | Facts) -> int:
+    """How often the stream sees a customer: at each order, again where it was cancelled or refunded, and once at least.
+
+    >>> appearances(Facts(placed_orders=4, orders=3, returned_orders=1)), appearances(Facts())
+    (6, 1)
+    """
+    return max(1, 2 * known.placed_orders - known.orders + known.returned_orders)
+
+
 def is_clock(name: str) -> bool:
     """Whether a feature is moved by time itself.
 

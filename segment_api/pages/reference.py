@@ -1,32 +1,10 @@
-"""What pages show beside the live figures: how far customers are from the training data, and the API's own description."""
+"""What the API's reference page says of its calls."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from segment_api.access import needed
-from segment_api.index import Index
-
-
-def shifts(index: Index | None) -> list[tuple[str, float]]:
-    """How far the mean of each numeric column is from the training data's, in its standard deviations; the largest first."""
-    if index is None or not len(index):
-        return []
-    columns, _, _ = index.columns()
-    weights = columns.get(index.model.spec.weight, np.ones(len(index)))  # as the training's: an event counts once
-    known = index.model.artifact.reference
-    found = []
-    for column in index.model.spec.numbers():
-        reference = known.get(column.feature)
-        there = ~np.isnan(columns[column.feature])
-        values = columns[column.feature][there]
-        if reference is None or reference.std <= 0.0 or not len(values):
-            continue
-        x = np.log1p(np.maximum(values, 0.0)) if column.transform == "log1p" else values
-        found.append((column.feature, float((np.average(x, weights=weights[there]) - reference.mean) / reference.std)))
-    return sorted(found, key=lambda pair: -abs(pair[1]))
 
 
 def calls(openapi: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
