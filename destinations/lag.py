@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from destinations import clients
 from destinations.configuration import Destination
@@ -22,18 +21,16 @@ INTERVAL: Final = 5.0
 _log: Final = structlog.get_logger(__name__)
 
 
-def behind(client: AdminClient, settings: Settings, one: Destination) -> int:
-    """Records of a destination's topic that it has not committed. Raises KafkaException."""
-    topic, group = TOPICS[one.wants], clients.group(settings, one.name)
+def behind(client: Consumer, topic: str) -> int:
+    """Records of a topic that the client's group has not committed. Raises KafkaException."""
     listed = client.list_topics(topic, timeout=clients.TIMEOUT).topics[topic]
-    parts = [TopicPartition(topic, partition) for partition in listed.partitions]
-    if not parts:
+    places = [(topic, partition) for partition in listed.partitions]
+    if not places:
         return 0
-    asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, parts)])
-    places = [(topic, part.partition) for part in parts]
+    done = client.committed([TopicPartition(*place) for place in places], timeout=clients.TIMEOUT)
     ends, begins = (ask(client, places, clients.TIMEOUT) for ask in (offsets.ends, offsets.begins))
-    done = {(topic, part.partition): part.offset for part in asked[group].result().topic_partitions or ()}
-    return sum(max(0, end - max(done.get(place, 0), begins[place])) for place, end in ends.items())
+    reached = {(part.topic, part.partition): part.offset for part in done}
+    return sum(max(0, end - max(reached[place], begins[place])) for place, end in ends.items())
 
 
 class LagWatch:
@@ -46,11 +43,10 @@ class LagWatch:
         metrics: Metrics,
         stop: threading.Event,
     ) -> None:
-        self._settings = settings
         self._watched = watched
         self._metrics = metrics
         self._stop = stop
-        self._admin = AdminClient(clients.base(settings))
+        self._clients = {one.name: clients.consumer(settings, one.name) for one, _ in watched}
         self._thread = threading.Thread(target=self._run, name="lag", daemon=True)
 
     def start(self) -> None:
@@ -61,7 +57,7 @@ class LagWatch:
         while not self._stop.is_set():
             for one, standing in self._watched:
                 try:
-                    standing.lag = behind(self._admin, self._settings, one)
+                    standing.lag = behind(self._clients[one.name], TOPICS[one.wants])
                     self._metrics.lag.labels(one.name).set(standing.lag)
                 except KafkaException as error:
                     standing.lag = None

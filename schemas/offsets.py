@@ -1,38 +1,41 @@
-"""How far Kafka's logs reach: one question for any number of them."""
+"""How far Kafka's logs reach: one question for any number of them.
+
+Asked by a consumer: an admin client of librdkafka ends the process (`eonce->refcnt > 0`, its issue 4605) when a broker goes away while it waits.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from concurrent.futures import TimeoutError as NoAnswer
+from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 Place = tuple[str, int]
 """Topic and partition."""
 
+_LATEST: Final = -1
+_EARLIEST: Final = -2
+"""Times of Kafka's protocol that are no times (ListOffsets)."""
 
-def ends(admin: AdminClient, places: Iterable[Place], timeout: float) -> dict[Place, int]:
-    """The offset behind the last record of each log. Raises KafkaException when Kafka does not answer within `timeout` seconds."""
-    return _offsets(admin, places, OffsetSpec.latest(), timeout)  # type: ignore[no-untyped-call]
+
+def ends(client: Consumer, places: Iterable[Place], timeout: float) -> dict[Place, int]:
+    """The offset behind the last record of each log that `client` may read (one that reads only what is committed sees less).
+
+    Raises KafkaException when Kafka does not answer within `timeout` seconds.
+    """
+    return _offsets(client, places, _LATEST, timeout)
 
 
-def begins(admin: AdminClient, places: Iterable[Place], timeout: float) -> dict[Place, int]:
+def begins(client: Consumer, places: Iterable[Place], timeout: float) -> dict[Place, int]:
     """The offset of the first record that each log still holds. Raises KafkaException as `ends` does."""
-    return _offsets(admin, places, OffsetSpec.earliest(), timeout)  # type: ignore[no-untyped-call]
+    return _offsets(client, places, _EARLIEST, timeout)
 
 
-def _offsets(admin: AdminClient, places: Iterable[Place], spec: OffsetSpec, timeout: float) -> dict[Place, int]:
-    asked = {TopicPartition(*place): spec for place in sorted(places)}
-    if not asked:
-        return {}
-    until = time.monotonic() + timeout
-    found = admin.list_offsets(asked, request_timeout=timeout)
-    try:  # librdkafka first looks for the leaders, and takes its own time for that
-        return {
-            (part.topic, part.partition): answer.result(max(0.0, until - time.monotonic())).offset
-            for part, answer in found.items()
-        }
-    except NoAnswer:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer within {timeout:g} s")) from None
+def _offsets(client: Consumer, places: Iterable[Place], at: int, timeout: float) -> dict[Place, int]:
+    asked = [TopicPartition(*place, at) for place in sorted(places)]
+    found = {}
+    for part in client.offsets_for_times(asked, timeout=timeout) if asked else ():
+        if part.error is not None:
+            raise KafkaException(part.error)
+        found[part.topic, part.partition] = part.offset
+    return found

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas import connections, granted, offsets, topics
+from schemas.groups import group
 from schemas.offsets import Place
 from schemas.settings import Settings
 from segment_api.watcher import Watcher
@@ -93,7 +94,12 @@ class Fleet(Watcher):
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            options = {"group.id": self._settings.app_id, "enable.auto.commit": False, "log_level": 0}
+            options = {
+                "group.id": self._settings.app_id,
+                "enable.auto.commit": False,
+                "isolation.level": "read_uncommitted",  # as workers read
+                "log_level": 0,
+            }
             client = Consumer(connections.kafka(self._settings, **options))
             try:
                 admin, _ = connections.cluster(self._settings, 5)
@@ -111,19 +117,19 @@ class Fleet(Watcher):
 
     def _look(self, client: Consumer, admin: AdminClient) -> None:
         looks = 0
-        group, members = "unknown", tuple[Member, ...]()
+        state, members = "unknown", tuple[Member, ...]()
         while not self._stopped.is_set():
             known = {name: sorted(topic.partitions) for name, topic in client.list_topics(timeout=ASK).topics.items()}
             missing = [name for name in _INPUTS if name not in known]
             if looks % MEMBERS_EVERY == 0 and not missing:
-                group, members = self._members(admin)
+                state, members = self._members(admin)
             places = [(name, p) for name in (*_INPUTS, *_DEAD) for p in known.get(name, ())]
-            begins, ends = offsets.begins(admin, places, ASK), offsets.ends(admin, places, ASK)
+            begins, ends = offsets.begins(client, places, ASK), offsets.ends(client, places, ASK)
             partitions = _partitions(client, begins, ends) if not missing else ()
             self._pace(partitions)
             self.state = State(
                 error=f"topics are missing: {', '.join(missing)}; `segstream topics create`" if missing else "",
-                group=group,
+                group=state,
                 partitions=partitions,
                 members=members,
                 dead_letters={
@@ -144,19 +150,16 @@ class Fleet(Watcher):
         self._before = (now, done)
 
     def _members(self, admin: AdminClient) -> tuple[str, tuple[Member, ...]]:
-        name = self._settings.app_id
-        found = admin.describe_consumer_groups([name], request_timeout=ASK)[name].result()
+        found = group(admin, self._settings.app_id, ASK)
         members = [
             Member(
-                name=member.group_instance_id or member.member_id,
-                host=member.host.lstrip("/"),
-                partitions=tuple(
-                    sorted(f"{p.topic}-{p.partition}" for p in member.assignment.topic_partitions if p.topic in _INPUTS)
-                ),
+                name=member.name,
+                host=member.host,
+                partitions=tuple(sorted(f"{name}-{p}" for name in _INPUTS for p in member.partitions.get(name, ()))),
             )
             for member in found.members
         ]
-        return found.state.name.lower(), tuple(sorted(members, key=lambda member: member.name))
+        return found.state.lower(), tuple(sorted(members, key=lambda member: member.name))
 
 
 def _partitions(client: Consumer, begins: Mapping[Place, int], ends: Mapping[Place, int]) -> tuple[Partition, ...]:

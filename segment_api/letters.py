@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from schemas import connections, offsets, topics
 from schemas.offsets import Place
@@ -79,8 +78,7 @@ class Letters(Watcher):
         try:
             known = client.list_topics(timeout=ASK).topics
             places = [(name, p) for name in held if name in known for p in known[name].partitions]
-            admin = AdminClient(connections.kafka(self._settings, log_level=0))
-            begins, ends = offsets.begins(admin, places, ASK), offsets.ends(admin, places, ASK)
+            begins, ends = offsets.begins(client, places, ASK), offsets.ends(client, places, ASK)
             if begins != self._begins:
                 self._begins, self._next, self.reasons, self.is_complete = begins, {}, {}, True
             for place, begin in begins.items():

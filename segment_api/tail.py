@@ -10,7 +10,6 @@ from typing import Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from schemas import connections, offsets, topics
 from schemas.settings import Settings
@@ -82,9 +81,8 @@ class Tail(Watcher):
 
     def _assign(self, client: Consumer, partitions: dict[str, list[int]]) -> None:
         """Go on where the journal ends; one that is beyond its topic belongs to another, which was deleted."""
-        admin = AdminClient(connections.kafka(self._settings, log_level=0))
         places = [(name, p) for name, numbers in partitions.items() for p in numbers]
-        begins, ends = offsets.begins(admin, places, 5), offsets.ends(admin, places, 5)
+        begins, ends = offsets.begins(client, places, 5), offsets.ends(client, places, 5)
         positions = {name: self._journal.positions(name) for name in TOPICS}
         if any(positions[name].get(p, 0) > high for (name, p), high in ends.items()):
             self._journal.forget()

@@ -191,7 +191,9 @@ def deliver(
         raise KafkaUnreachable(f"Kafka did not take the record for {topic} ({places[:1]}); run it again")
     partition, offset = places[0].partition(), places[0].offset()
     if offset is None:
-        offset = offsets.ends(admin(settings), [(topic, partition)], TIMEOUT)[topic, partition] - 1
+        reader = consumer(settings, "segstream-reader")
+        offset = offsets.ends(reader, [(topic, partition)], TIMEOUT)[topic, partition] - 1
+        reader.close()
     return partition, offset
 
 
@@ -234,9 +236,8 @@ def read(settings: Settings, name: str, group: str | None = None, only: int | No
         done = {p.partition: p.offset for p in committed(client, parts)} if group else {}
         left: dict[int, int] = {}
         start = []
-        asked = admin(settings)
-        high = offsets.ends(asked, places, TIMEOUT)
-        for (_, partition), low in offsets.begins(asked, places, TIMEOUT).items():
+        high = offsets.ends(client, places, TIMEOUT)
+        for (_, partition), low in offsets.begins(client, places, TIMEOUT).items():
             first = max(low, done.get(partition, low))
             if first < high[name, partition]:
                 left[partition] = high[name, partition]
@@ -272,7 +273,7 @@ def lag(settings: Settings) -> dict[str, int | None]:
     try:
         parts = [TopicPartition(t.name, p) for t in topics.INPUTS for p in range(counts[t.name])]
         done = {(part.topic, part.partition): part.offset for part in committed(client, parts)}
-        high = offsets.ends(admin(settings), done.keys(), TIMEOUT)
+        high = offsets.ends(client, done.keys(), TIMEOUT)
         for place, offset in done.items():
             if offset > high[place]:
                 raise No(f"{place[0]}-{place[1]} ends at {high[place]}, {offset} is committed: {logends.RECREATED}")

@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from schemas import connections, offsets
+from schemas.groups import group
 from schemas.offsets import Place
 from schemas.settings import Settings
 from stream_app import logends, stacks
@@ -124,9 +125,9 @@ class Watchdog:
         begun = time.monotonic()
         try:
             if not standing.acknowledged:
-                self._admin.list_topics(timeout=ASK)
+                self._client.list_topics(timeout=ASK)
                 return {}
-            ends = offsets.ends(self._admin, standing.acknowledged, ASK)
+            ends = offsets.ends(self._client, standing.acknowledged, ASK)
             done = standing.acknowledged
             doubtful = {
                 place: done[place]
@@ -152,15 +153,15 @@ class Watchdog:
             return self._outside_for
         self._ask_group_at = time.monotonic() + ASK_GROUP
         try:
-            described = self._admin.describe_consumer_groups([self._group], request_timeout=ASK)[self._group].result()
+            found = group(self._admin, self._group, ASK)
         except KafkaException:
             return ""
-        known = standing.member_id in {member.member_id for member in described.members}
+        known = standing.member_id in {member.id for member in found.members}
         self._outside_for = ""
-        if described.state.name in {"STABLE", "EMPTY"}:
+        if found.state in {"Stable", "Empty"}:
             self._outside_for = "" if known else "the group is settled and does not know this worker"
         elif not standing.assigned:
-            self._outside_for = f"the group does not settle ({described.state.name.lower()})"
+            self._outside_for = f"the group does not settle ({found.state})"
         return self._outside_for
 
     def _limit(self, finding: Finding) -> float:

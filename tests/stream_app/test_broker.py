@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,45 @@ def test_a_broker_killed_under_load_costs_time_and_nothing_else(
         crew.dismiss()
     shop.assert_exact(one)
     shop.assert_projected()
+
+
+ASKING = """
+import sys
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient
+from schemas import groups, offsets
+server = {"bootstrap.servers": sys.argv[1], "log_level": 0}
+admin, client = AdminClient(server), Consumer(server | {"group.id": "asking"})
+for _ in sys.stdin:
+    try:
+        print(groups.group(admin, "asking", 1).state, offsets.ends(client, [("orders", 0)], 1), flush=True)
+    except KafkaException as error:
+        print(error.args[0].name(), flush=True)
+"""
+"""Asks Kafka what watchdog, API and destinations ask all day, once for every line it is given."""
+
+
+@pytest.mark.skipif(bool(missing_tools()), reason=f"not on the PATH: {', '.join(missing_tools())}")
+def test_who_asks_after_groups_and_logs_outlives_brokers_that_go_and_come(shop: Installation, own_kafka: Kafka) -> None:
+    shop.prepare()
+    command = [sys.executable, "-c", ASKING, own_kafka.bootstrap]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+
+        def answer() -> str:
+            asking.stdin.write("\n")
+            asking.stdin.flush()
+            return asking.stdout.readline()
+
+        answered = "Dead {('orders', 0): 0}\n"
+        for _ in range(3):
+            wait_for(lambda: answer() == answered, "Kafka is there, and the one who asks")
+            own_kafka.kill()
+            refused = [answer() for _ in range(4)]
+            assert all(refused)
+            assert answered not in refused
+            own_kafka.start()
+        wait_for(lambda: answer() == answered, "Kafka is there, and the one who asks")
+        asking.stdin.close()
+        assert asking.wait(30) == 0
