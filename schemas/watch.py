@@ -18,6 +18,10 @@ from schemas.registry import Candidate, Registry
 from schemas.sealed import from_bytes
 from schemas.signing import Keyring
 
+LAST_GOOD: Final = "last-good.model"
+"""The file in home that keeps a worker's sealed model."""
+NONE_ACTIVE: Final = "no model is active there; if Redis has lost its data: `segstream models restore`"
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -30,15 +34,16 @@ class WatchState:
     """Why the active version was not taken over; empty where it was."""
     refused_id: str = ""
     redis_error: str = ""
-    """Why the registry could not be read last time; empty where it could."""
+    """Why the registry gave no model last time; empty where it did."""
 
 
 class ModelWatch:
     """A daemon thread that follows the registry's active pointer and hands over every good model.
 
     `on_looked` is called once, after the first look, whether that found a model or not.
-    `last_good` is a file that keeps the sealed artifact, so that a cold start without Redis has a model; its signature is
-    checked like any other's. `on_candidate`, where given, is told of every good candidate, and with None that there is none any more.
+    `last_good` is a file that keeps the sealed artifact, so that a cold start has a model where Redis is away, has lost everything,
+    or holds one that cannot be trusted; its signature is checked like any other's. `on_candidate`, where given, is told of every good
+    candidate, and with None that there is none any more.
     """
 
     def __init__(
@@ -78,7 +83,8 @@ class ModelWatch:
         self._thread.join(timeout=self._poll + 5)
 
     def _run(self) -> None:
-        if not self.check() and self.state.model is None:
+        self.check()
+        if self.state.model is None:
             self._cold_start()
         self._on_looked()
         self.check_candidate()
@@ -88,23 +94,22 @@ class ModelWatch:
                 self.check()
                 self.check_candidate()
 
-    def check(self) -> bool:
-        """Look at the active pointer once; whether the registry could be read."""
+    def check(self) -> None:
+        """Look at the active pointer once."""
         try:
             active = self._registry.active()
             known = self.state.model
             if not active or (known is not None and active == known.id):
-                self.state = WatchState(model=known)
-                return True
+                self.state = WatchState(model=known, redis_error="" if active or known is None else NONE_ACTIVE)
+                return
             if active == self.state.refused_id:
                 self.state = replace(self.state, redis_error="")
-                return True
+                return
             data = self._registry.load(active)
         except (redis.RedisError, OSError) as error:
             self.state = replace(self.state, redis_error=str(error) or type(error).__name__)
-            return False
+            return
         self._take(active, data)
-        return True
 
     def check_candidate(self) -> None:
         """Look at the candidate once, where somebody wants to know. One that cannot be read stays; one that cannot be trusted is none."""

@@ -200,6 +200,44 @@ def rollback(reason: Reason = "", json: Json = False) -> None:
 
 
 @app.command()
+def restore(
+    file: Annotated[
+        Path | None, typer.Argument(help="A sealed model; default: the last one of a worker in home.")
+    ] = None,
+    reason: Reason = "",
+    json: Json = False,
+) -> None:
+    """Put the model that a worker has kept back into a Redis that has lost everything, and make it the active one."""
+    with outcome(json) as result:
+        from schemas.artifact import RejectedModel
+        from schemas.sealed import from_bytes
+        from schemas.watch import LAST_GOOD
+
+        settings = Settings()
+        path = file or settings.home / LAST_GOOD
+        try:
+            data = path.read_bytes()
+            model = from_bytes(data, context.keyring(settings))
+        except OSError as error:
+            raise Usage(
+                f"{path} cannot be read ({error.strerror}): name the file {LAST_GOOD} in the home of a worker"
+            ) from error
+        except RejectedModel as error:
+            raise No(f"{path} is no model that is trusted here: {error}") from error
+        registry = context.registry(settings)
+        active = registry.active()
+        if active is not None:
+            raise No(f"{active} is active: nothing is lost (`segstream models list`, `activate`)")
+        _audit(settings, "activate", model.id, reason)
+        why = f"restored from {path.name}" + (f" ({reason})" if reason else "")
+        registry.publish(model.id, data, at=context.now_micros(), by=context.who(), expected=None, reason=why)
+        announce(settings, "published", model.id, why)
+        result.document = {"model_id": model.id, "file": str(path)}
+        if not json:
+            out.print(f"{model.id} is active again", highlight=False)
+
+
+@app.command()
 def rename(
     segment: Annotated[str, typer.Argument(help="The segment's id, e.g. s2.")],
     name: Annotated[str, typer.Argument(help="Its new name.")],

@@ -26,7 +26,7 @@ from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.times import rfc3339
 from schemas.vitals import Vitals
-from schemas.watch import ModelWatch
+from schemas.watch import LAST_GOOD, ModelWatch
 from stream_app import assembly, pulse, recovery
 from stream_app.address import Address
 from stream_app.ageing import Ageing
@@ -130,7 +130,7 @@ class Worker:
             on_model=lambda model: self._in_loop(self._install, model),
             on_refused=lambda model_id, reason: self._in_loop(self._refused, model_id, reason),
             on_looked=lambda: self._in_loop(self._looked.set),
-            last_good=settings.home / "last-good.model",
+            last_good=settings.home / LAST_GOOD,
             on_candidate=lambda model, entry: self._in_loop(self.shadow.install, model, entry),
         )
         self.watchdog = Watchdog(

@@ -76,7 +76,7 @@ def judge(condition: Condition) -> Verdict:
     if condition.model_refused:
         degraded.append(f"the active model was refused, the old one is kept: {condition.model_refused}")
     if condition.redis_error:
-        degraded.append(f"the model registry cannot be read: {condition.redis_error}")
+        degraded.append(f"the model registry gives no model: {condition.redis_error}")
     if condition.projection_error:
         degraded.append(f"redis takes no projection: {condition.projection_error}")
     return Verdict(ready=not reasons, reasons=reasons, degraded=degraded)

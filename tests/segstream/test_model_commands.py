@@ -42,6 +42,25 @@ def ask(env: dict[str, str], *arguments: str) -> tuple[int, Any]:
     return code, json.loads(out)
 
 
+def test_a_redis_that_lost_everything_gets_its_model_back_from_a_worker(env: dict[str, str], tmp_path: Path) -> None:
+    model_id, data = sealed()
+    code, refused = ask(env, "models", "restore")
+    assert code == 2
+    assert "last-good.model cannot be read" in refused["error"]["message"]
+    kept = tmp_path / "home" / "last-good.model"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(data[:-1] + b"x")
+    assert ask(env, "models", "restore")[0] == 1, "nobody trusts it"
+    kept.write_bytes(data)
+    assert ask(env, "models", "restore", "--reason", "after the fire") == (0, {"model_id": model_id, "file": str(kept)})
+    assert registry(env).active() == model_id
+    assert registry(env).load(model_id) == data
+    assert "after the fire" in registry(env).history()[0].reason
+    code, refused = ask(env, "models", "restore")
+    assert code == 1
+    assert f"{model_id} is active" in refused["error"]["message"]
+
+
 def test_a_renamed_segment_is_a_new_active_version(env: dict[str, str]) -> None:
     assert ask(env, "models", "rename", "s1", "Best")[0] == 1, "no model is there to be renamed"
     models = registry(env)

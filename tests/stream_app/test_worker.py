@@ -201,6 +201,19 @@ def test_a_redis_that_lost_everything_is_filled_again(shop: Installation) -> Non
     assert worker.ready()["model_id"] == model().id, "the model in memory is kept"
 
 
+def test_a_worker_that_starts_beside_a_redis_that_lost_everything_goes_on_with_the_model_it_kept(
+    shop: Installation,
+) -> None:
+    one = shop.prepare()
+    shop.worker().wait_ready().stop()
+    redis.Redis.from_url(shop.redis).flushall()
+    worker = shop.worker().wait_ready()
+    shop.produce(orders(500, 50))
+    shop.caught_up()
+    shop.assert_exact(one)
+    wait_for(lambda: "models restore" in str(worker.ready().get("degraded")), "what to do shows in health")
+
+
 def test_history_beside_live_traffic_starts_no_campaign(shop: Installation) -> None:
     shop.prepare()
     shop.worker().wait_ready()
