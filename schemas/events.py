@@ -215,9 +215,14 @@ def _normalise(message: _Message, value: bytes, user_id: str, at: int) -> Event 
             raise InvalidEvent(f"products has {len(products)} lines; the most accepted are {MAX_LINES}")
         total = properties.total if properties.total is not None else properties.revenue
         minor = _cost(value) if total is None else _minor("total", total)
-        brands = tuple([_LABELS[x] if (x := line.brand).__class__ is str else _text(x) for line in products])
-        categories = tuple([_LABELS[x] if (x := line.category).__class__ is str else _text(x) for line in products])
-        return OrderCompleted(user_id, _order_id(properties), at, minor, brands, categories, event_id, replay)
+        labels = _LABELS
+        brands, categories = [], []
+        for line in products:
+            brands.append(labels[line.brand])
+            categories.append(labels[line.category])
+        return OrderCompleted(
+            user_id, _order_id(properties), at, minor, tuple(brands), tuple(categories), event_id, replay
+        )
     if name == "Order Cancelled":
         return OrderCancelled(user_id, _order_id(properties), at, event_id, replay)
     if name == "Order Refunded":
@@ -303,17 +308,17 @@ def _text(value: str | int | float | bool | None) -> str | None:
     return text[:MAX_TEXT] or None
 
 
-class _Labels(dict[str, str | None]):
-    """Text -> the label it is, of which there is one object: a shop has few, and a customer's are compared with each of her lines."""
+class _Labels(dict[_Text, str | None]):
+    """What a message says -> the label it is, of which there is one object: a shop has few, and a customer's are compared with each of her lines."""
 
-    def __missing__(self, text: str) -> str | None:
-        label = _text(text)
-        if len(self) < MOST_LABELS and len(text) <= MAX_TEXT:
-            self[text] = label
+    def __missing__(self, value: _Text) -> str | None:
+        label = _text(value)
+        if type(value) is str and len(self) < MOST_LABELS and len(value) <= MAX_TEXT:
+            self[value] = label
         return label
 
 
-_LABELS: Final = _Labels()
+_LABELS: Final = _Labels({None: None})
 
 
 def _traits(source: Any) -> dict[str, str | int]:
