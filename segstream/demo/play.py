@@ -227,6 +227,9 @@ def _tell(view: View, done: dict[str, Any]) -> None:
         )
     told = [alert["status"] for alert in done["alerts"]]
     view.say(f"drift alerts: {told.count('opened')} opened, {told.count('resolved')} resolved")
+    for alert in {alert["alert_id"]: alert for alert in done["alerts"]}.values():
+        if alert["status"] != "resolved":
+            view.say(f"still open, because the customers go on changing: {alert['message']}")
     view.say(
         f"parity: {parity['customers']} customers, {parity['feature_mismatches']} feature mismatches, "
         f"{parity['segment_mismatches']} segment mismatches"
