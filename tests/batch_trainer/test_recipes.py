@@ -15,7 +15,7 @@ from batch_trainer.report import write_report
 from batch_trainer.trainer import Training, train
 from batch_trainer.warehouse import open_warehouse
 from schemas.artifact import PROSPECT
-from schemas.features import facts
+from schemas.features import POPULATIONS, facts
 from schemas.model import Model
 from schemas.profile import Profile
 from schemas.sealed import from_bytes, to_bytes
@@ -72,6 +72,11 @@ def test_every_kind_is_published_and_reported(kind: str, trained: dict[str, Trai
     assert model.artifact.min_reader == 2
     text = write_report(training, tmp_path).read_text()
     assert all(segment.name.split(",")[0] in text for segment in model.segments)
+    population = POPULATIONS[model.spec.population]
+    assert f"customers {population.inside}" in text
+    assert ("with orders" in text) == (population.inside == "with orders"), (
+        "who is segmented is not told by another kind's words"
+    )
 
 
 def names(training: Training) -> set[str]:
