@@ -6,7 +6,7 @@ librdkafka's newer requests about groups do that (`eonce->refcnt > 0`, its issue
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
@@ -25,7 +25,7 @@ class Member:
     name: str
     """A static member's own; of another its id."""
     host: str
-    partitions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    partitions: Mapping[str, tuple[int, ...]]
     """What it was given, by topic."""
 
 

@@ -192,8 +192,10 @@ def deliver(
     partition, offset = places[0].partition(), places[0].offset()
     if offset is None:
         reader = consumer(settings, "segstream-reader")
-        offset = offsets.ends(reader, [(topic, partition)], TIMEOUT)[topic, partition] - 1
-        reader.close()
+        try:
+            offset = offsets.ends(reader, [(topic, partition)], TIMEOUT)[topic, partition] - 1
+        finally:
+            reader.close()
     return partition, offset
 
 

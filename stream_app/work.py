@@ -111,8 +111,6 @@ def fold(
             work.ignored += 1  # whatever it says: were it broken, it would be kept among the dead letters
             continue
         position = Position(slot, topic, partition, offset)
-        if key is None:
-            event = _NO_KEY
         if event.__class__ is InvalidEvent:
             work.dead_letters.append(DeadLetter.of(record, position, event))
             continue
@@ -155,10 +153,11 @@ def _read(records: Sequence[SourceRecord]) -> list[Event | UserDeleted | Invalid
     found: list[Event | UserDeleted | InvalidEvent] = []
     for record in records:
         try:
-            found.append(decode(record.key, record.value))
+            found.append(_NO_KEY if record.key is None else decode(record.key, record.value))
         except InvalidEvent as error:
-            error.__traceback__ = None  # which holds this very list
-            found.append(error)
+            found.append(
+                InvalidEvent(str(error))
+            )  # what was raised holds, by its traceback and its cause's, this very list
     return found
 
 

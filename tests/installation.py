@@ -148,8 +148,9 @@ class Installation:
     app_id: str = "segstream"
     workers: list[WorkerProcess] = field(default_factory=list)
     produced: list[Row] = field(default_factory=list)
-    unplaced: list[Unplaced] = field(default_factory=list)
     """As acknowledged."""
+    unplaced: list[Unplaced] = field(default_factory=list)
+    """The same, until `place` has found where."""
 
     @property
     def settings(self) -> Settings:
