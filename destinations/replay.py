@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from destinations import clients
 from destinations.configuration import Destination
 from destinations.subscription import TOPICS, Change, Event, Record, wanted
+from schemas import groups
 from schemas.settings import Settings
 from schemas.times import rfc3339
 
@@ -74,10 +75,10 @@ def rewind(settings: Settings, one: Destination, offsets: dict[int, int]) -> Non
     """Set a destination's group to these offsets. Raises StillRunning, KafkaException."""
     topic, group = TOPICS[one.wants], clients.group(settings, one.name)
     admin = AdminClient(clients.base(settings))
-    described = admin.describe_consumer_groups([group], request_timeout=clients.TIMEOUT)[group].result()
-    if described.members:
+    members = groups.group(admin, group, clients.TIMEOUT).members
+    if members:
         raise StillRunning(
-            f"destination {one.name} is running ({len(described.members)} members): stop `segstream destinations run`, "
+            f"destination {one.name} is running ({len(members)} members): stop `segstream destinations run`, "
             "replay, and start it again"
         )
     parts = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]

@@ -19,8 +19,16 @@ class Forbidden(RuntimeError):
     """Kafka does not permit what this process needs."""
 
 
+def is_refusal(error: KafkaException) -> bool:
+    """Whether a broker has answered, and the answer was that we may not."""
+    return error.args[0].code() in _FORBIDDEN
+
+
 def check(client: AdminClient, settings: Settings, process: Process) -> None:
-    """Raises Forbidden, which names every right that lacks; one that cannot be asked for now is taken to be there."""
+    """Raises Forbidden, which names every right that lacks; one that cannot be asked for now is taken to be there.
+
+    Not to be asked again and again while brokers go and come: it ends the process as schemas.groups tells.
+    """
     if settings.kafka_security == "plaintext":
         return
     lacking = missing(client, kafka_rights(process, settings.app_id))
@@ -70,7 +78,7 @@ def _operations(future: Any) -> frozenset[str] | None:
     try:
         described = future.result()
     except KafkaException as error:
-        return frozenset() if error.args[0].code() in _FORBIDDEN else None
+        return frozenset() if is_refusal(error) else None
     if described.authorized_operations is None:
         return None
     return frozenset(operation.name for operation in described.authorized_operations)

@@ -90,6 +90,7 @@ class Fleet(Watcher):
         self._settings = settings
         self._paces: deque[Pace] = deque(maxlen=_PACES)
         self._before: tuple[float, dict[tuple[str, int], int]] | None = None
+        self._is_permitted = False  # asked once, and again where Kafka refuses something
         self.state = State()
 
     def _run(self) -> None:
@@ -103,17 +104,23 @@ class Fleet(Watcher):
             client = Consumer(connections.kafka(self._settings, **options))
             try:
                 admin, _ = connections.cluster(self._settings, 5)
-                granted.check(admin, self._settings, "api")
+                if not self._is_permitted:
+                    granted.check(admin, self._settings, "api")
+                    self._is_permitted = True
                 self._look(client, admin)
-            except (KafkaException, connections.KafkaRefuses, granted.Forbidden) as error:
-                is_away = isinstance(error, KafkaException)
-                self.state = State(
-                    error=f"Kafka does not answer: {error.args[0]}" if is_away else str(error), paces=tuple(self._paces)
-                )
-                self._before = None
+            except KafkaException as error:
+                if granted.is_refusal(error):
+                    self._is_permitted = False
+                self._lose(f"Kafka does not answer: {error.args[0]}")
+            except (connections.KafkaRefuses, granted.Forbidden) as error:
+                self._lose(str(error))
             finally:
                 client.close()
             self._stopped.wait(EVERY)
+
+    def _lose(self, error: str) -> None:
+        self.state = State(error=error, paces=tuple(self._paces))
+        self._before = None
 
     def _look(self, client: Consumer, admin: AdminClient) -> None:
         looks = 0

@@ -6,13 +6,21 @@ import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from confluent_kafka import KafkaException, Producer
-from confluent_kafka.admin import AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import (
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -20,7 +28,7 @@ from batch_trainer.loop.decide import Rest
 from batch_trainer.loop.watch import Trained
 from sandbox import kafka as kafka_server
 from sandbox.secured import SecuredKafka, SecuredRedis
-from schemas import connections, granted, topics
+from schemas import connections, granted, offsets, topics
 from schemas.connections import KafkaRefuses
 from schemas.registry import Registry
 from schemas.rights import Process, kafka_rights
@@ -29,6 +37,7 @@ from schemas.signing import Keyring
 from schemas.watch import ModelWatch
 from segment_api.access import mint
 from segment_api.app import create_app
+from segment_api.fleet import Fleet
 from segstream import kafka, model_events
 from segstream.cli import app as command_line
 from segstream.model_commands import announce
@@ -197,20 +206,66 @@ def test_a_right_that_lacks_is_named(fortress: Fortress) -> None:
         ("topic", "orders", "READ"),
         ("group", "segstream", "READ"),
     ):
-        place = (ResourceType[kind.upper()], name, ResourcePatternType.LITERAL, "User:segstream-worker")
-        one = AclBindingFilter(*place, None, AclOperation[operation], AclPermissionType.ALLOW)
-        (future,) = admin.delete_acls([one]).values()
-        (removed,) = future.result()
-        try:
+        with _without(admin, "worker", kind, name, operation):
             wait_for(lambda: granted.missing(client, kafka_rights("worker")), "the broker knows")
             with pytest.raises(
                 granted.Forbidden, match=f"segstream-worker.*{operation.lower()}: {kind} {name}\\).*topics acls worker"
             ):
                 preflight.partitions(fortress.settings("worker"))
-        finally:
-            (again,) = admin.create_acls([removed]).values()
-            again.result()
         wait_for(lambda: not granted.missing(client, kafka_rights("worker")), "the broker knows")
+
+
+@contextmanager
+def _without(admin: AdminClient, process: Process, kind: str, name: str, operation: str) -> Iterator[None]:
+    """Meanwhile a process lacks one of its rights."""
+    place = (ResourceType[kind.upper()], name, ResourcePatternType.LITERAL, f"User:segstream-{process}")
+    one = AclBindingFilter(*place, None, AclOperation[operation], AclPermissionType.ALLOW)
+    (future,) = admin.delete_acls([one]).values()
+    (removed,) = future.result()
+    try:
+        yield
+    finally:
+        (again,) = admin.create_acls([removed]).values()
+        again.result()
+
+
+def test_the_api_asks_for_its_rights_once_and_again_only_where_kafka_refuses_something(
+    fortress: Fortress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Process] = []
+
+    def check(client: AdminClient, settings: Settings, process: Process) -> None:
+        asked.append(process)
+        held(client, settings, process)
+
+    held = granted.check
+    monkeypatch.setattr(granted, "check", check)
+    monkeypatch.setattr("segment_api.fleet.EVERY", 0.1)
+    fleet = Fleet(fortress.settings("api"))
+    fleet.start()
+    try:
+        wait_for(lambda: not fleet.state.error, "a first look")
+        assert asked == ["api"]
+        with _without(fortress.admin(), "api", "group", "segstream", "DESCRIBE"):
+            wait_for(lambda: "describe: group segstream" in fleet.state.error, "the right that lacks is named")
+            assert "topics acls api" in fleet.state.error
+        wait_for(lambda: not fleet.state.error, "a look again")
+        asked.clear()
+        raised = [KafkaException(KafkaError(code)) for code in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT)]
+        looked: list[bool] = []
+        look = offsets.ends
+
+        def fall(*arguments: Any) -> dict[offsets.Place, int]:
+            if raised:
+                raise raised.pop()
+            looked.append(True)
+            return look(*arguments)
+
+        monkeypatch.setattr(offsets, "ends", fall)
+        wait_for(lambda: looked, "Kafka answers again")
+        assert asked == []
+    finally:
+        fleet.stop()
 
 
 def test_who_has_no_right_changes_nothing(fortress: Fortress) -> None:
