@@ -125,7 +125,7 @@ def create_app(
         if watch.state.model is None:
             reasons.append("no model is in use yet: `segstream train --publish`")
         try:
-            await client.ping()  # type: ignore[misc]
+            await client.ping()
         except RedisError as error:
             reasons.append(f"redis does not answer: {error}")
         refused = watch.state.refused

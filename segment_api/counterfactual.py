@@ -31,7 +31,7 @@ class Action(NamedTuple):
     """Something a customer may do `count` times."""
 
     kind: Literal["orders", "returns"]
-    count: int
+    count: int  # type: ignore[assignment]  # in place of a tuple's own
     value: int = 0
     """Of each order, minor units."""
     fresh: bool = False
@@ -74,7 +74,7 @@ def recovered(features: Mapping[str, Any], model: Model) -> Facts:
         categories=int(features.get("categories") or 0),
         returned_orders=round((features.get("return_rate") or 0.0) * orders),
         age=None if age is None else int(age),
-        **{name: features.get(name) for name in ("gender", "country", "traffic_source", "brand", "category")},  # type: ignore[arg-type]
+        **{name: features.get(name) for name in ("gender", "country", "traffic_source", "brand", "category")},
         last_order_at=None if recency is None else 0,
         today=int(recency or 0),
         shares={name: share for name, share in features.items() if is_share(name) and share},

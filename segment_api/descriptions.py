@@ -23,13 +23,13 @@ def key(prefix: str) -> str:
 
 async def read(client: redis.asyncio.Redis, prefix: str) -> dict[str, Description]:
     """All of them, by segment id."""
-    found: Any = await client.hgetall(key(prefix))  # type: ignore[misc]
+    found: Any = await client.hgetall(key(prefix))
     return {name.decode(): msgspec.json.decode(text, type=Description) for name, text in found.items()}
 
 
 async def write(client: redis.asyncio.Redis, prefix: str, segment: str, said: Description) -> None:
     """Keep one; an empty text removes it."""
     if said.text:
-        await client.hset(key(prefix), segment, msgspec.json.encode(said).decode())  # type: ignore[misc]
+        await client.hset(key(prefix), segment, msgspec.json.encode(said).decode())
     else:
-        await client.hdel(key(prefix), segment)  # type: ignore[misc]
+        await client.hdel(key(prefix), segment)

@@ -97,7 +97,7 @@ def explained(row: Membership, model: Model) -> Explanation:
 
 def _why(features: Mapping[str, Any], known: Facts, segment: str, model: Model, broken: str) -> dict[str, Any]:
     told: dict[str, Any] = {"segment": segment, "name": model.names[segment], "nearest": segment}
-    blank = {"against": None, "against_name": None, "beyond": 0.0, "base": 0.0, "pulls": []}
+    blank: dict[str, Any] = {"against": None, "against_name": None, "beyond": 0.0, "base": 0.0, "pulls": []}
     if segment == PROSPECT:
         who = POPULATIONS[model.spec.population]
         what = "She has not ordered yet" if who.buyers else f"She is a customer {who.outside}"

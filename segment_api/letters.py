@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -102,7 +102,8 @@ class Letters(Watcher):
             client.close()
 
     def _note(self, message: Message) -> None:
-        said = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or ()}
+        pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+        said = {name: (value or b"").decode("utf-8", "replace") for name, value in pairs}
         source, error = _SOURCES[message.topic() or ""], said.get("error", "unknown")
         before = self.reasons.get((source, error))
         self.reasons[source, error] = Reason(

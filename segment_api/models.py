@@ -268,7 +268,7 @@ def _announce(services: Services, action: str, model_id: str, by: str, reason: s
             topics.MODEL_EVENTS.name,
             encode(event),
             model_id.encode(),
-            headers=headers(event, f"{action}:{model_id}:{at}", model_id, at),
+            headers=list[tuple[str, str | bytes | None]](headers(event, f"{action}:{model_id}:{at}", model_id, at)),
             on_delivery=lambda error, _: done.append(error),
         )
         producer.flush(5)

@@ -81,5 +81,5 @@ def install(app: FastAPI, page: Page) -> None:
 
 def document(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An answer that is a problem document."""
-    body = ProblemDocument(title=title, status=status, detail=detail)  # type: ignore[call-arg]
+    body = ProblemDocument(title=title, status=status, detail=detail)
     return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)

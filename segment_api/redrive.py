@@ -88,7 +88,7 @@ def router(services: Services) -> APIRouter:
             raise Problem(
                 503, "Service Unavailable", "This API was started without it; use `segstream deadletters redrive`."
             )
-        sources = [again.source] if again.source else [topic.name for topic in topics.INPUTS]
+        sources: list[str] = [again.source] if again.source else [topic.name for topic in topics.INPUTS]
         try:
             done = await run_in_threadpool(services.redrive, sources, again.error, again.dry_run)
         except ConnectionError as error:

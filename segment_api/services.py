@@ -68,7 +68,7 @@ class Services:
 
     async def sizes(self) -> dict[str, int]:
         """Customers per segment id now: those of the active model, prospects, and what is left of earlier models."""
-        counts: Any = await self.redis.hgetall(sizes_key(self.settings.prefix))  # type: ignore[misc]
+        counts: Any = await self.redis.hgetall(sizes_key(self.settings.prefix))
         live = {name.decode(): max(0, int(count)) for name, count in counts.items()}
         present = {segment.id: live.get(segment.id, 0) for segment in self.model().segments}
         present[PROSPECT] = live.get(PROSPECT, 0)
@@ -85,7 +85,7 @@ class Services:
 
     async def membership(self, user_id: str) -> Membership:
         """Where a customer is. Raises Problem where she is not known."""
-        fields: Any = await self.redis.hgetall(user_key(self.settings.prefix, user_id))  # type: ignore[misc]
+        fields: Any = await self.redis.hgetall(user_key(self.settings.prefix, user_id))
         if not fields:
             raise unknown()
         return from_fields(user_id, fields)

@@ -100,7 +100,11 @@ class Tail(Watcher):
         while message is not None:
             if message.error():
                 raise KafkaException(message.error())
-            records.append(Read(message.topic(), message.partition(), message.offset(), message.value()))
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            assert topic is not None
+            assert partition is not None
+            assert offset is not None
+            records.append(Read(topic, partition, offset, message.value() or b""))
             message = client.poll(0) if len(records) < BATCH else None
         if not records:
             return

@@ -64,7 +64,7 @@ def portrait(index: Index | None, segment: str) -> Portrait:
     )
 
 
-def _shift(values: Floats, here: np.ndarray, transform: str) -> float:  # type: ignore[type-arg]
+def _shift(values: Floats, here: np.ndarray, transform: str) -> float:
     known = ~np.isnan(values)
     if transform == "log1p":
         values = np.log1p(np.maximum(values, 0.0))

@@ -108,7 +108,7 @@ class WhatIf(_Strict):
                 **traits,  # type: ignore[arg-type]
             )
         profile = Profile(
-            traits={number: (0, value) for number, name in enumerate(TRAITS) if (value := traits[name]) is not None}  # type: ignore[misc]
+            traits={number: (0, value) for number, name in enumerate(TRAITS) if (value := traits[name]) is not None}
         )
         for number, order in enumerate(self.orders or ()):
             brands = tuple(product.brand or None for product in order.products)

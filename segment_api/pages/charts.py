@@ -123,7 +123,7 @@ def landscape(index: Index, places: Mapping[str, int]) -> dict[str, Any] | None:
             "axis": {"grid": False, "tickCount": 6},
         }
 
-    at_centre = {
+    at_centre: dict[str, Any] = {
         "data": {"values": points},
         "encoding": {"x": {"field": "x", **axis(0)}, "y": {"field": "y", **axis(1)}},
     }

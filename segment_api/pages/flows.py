@@ -75,7 +75,7 @@ def picture(flows: Sequence[Migration]) -> Picture | None:
                 tops[0][left.segment] += t
                 tops[1][right.segment] += t
                 bands.append(Band(right.segment, _path(a, b, t)))
-    return Picture(height, *sides, bands)
+    return Picture(height, sides[0], sides[1], bands)
 
 
 def _bars(
