@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final
 
 from schemas.customer import Customer, from_bytes, to_bytes
@@ -24,7 +26,8 @@ class Customers:
     def __init__(self, store: Store, at_hand: int = AT_HAND) -> None:
         self._store = store
         self._at_hand = at_hand
-        self._leaving: dict[bytes, bytes | None] = {}
+        self._leaving: deque[dict[bytes, bytes | None]] = deque()
+        """Groups that were closed and are not stored yet, the oldest first."""
         self.live: dict[bytes, Customer] = {}
         """Those at hand, as they are now; of these, `_opened` may differ from what is stored or leaving. For whoever looks at one after the
         other: `look` finds the same."""
@@ -37,8 +40,15 @@ class Customers:
         Raises schemas.customer.UnreadableState where her record cannot be read.
         """
         customer = self.live.get(key)
-        if customer is None and key not in self._opened:
-            data = self._leaving[key] if key in self._leaving else self._store.get(key)
+        if customer is None:
+            if key in self._opened:
+                return self._opened[key]
+            for closed in reversed(self._leaving):
+                if key in closed:
+                    data = closed[key]
+                    break
+            else:
+                data = self._store.get(key)
             if data is not None:
                 customer = from_bytes(data)
         return customer
@@ -47,6 +57,10 @@ class Customers:
         """Let a customer be changed: one that was looked at, or a new one."""
         self.live[key] = self._opened[key] = customer
 
+    def open_once(self, key: bytes, customer: Customer) -> None:
+        """The same for one who need not stay at hand when her group is closed: of a round, which comes to everybody."""
+        self._opened[key] = customer
+
     def drop(self, key: bytes) -> None:
         """Let nothing be left of a customer."""
         self.live.pop(key, None)
@@ -54,29 +68,28 @@ class Customers:
 
     def close(self) -> dict[bytes, bytes | None]:
         """Encode everything open: the records to be sent, None for those to be deleted. Until they are stored they are kept beside the store."""
-        self._leaving = {
-            key: None if customer is None else to_bytes(customer) for key, customer in self._opened.items()
-        }
+        closed = {key: None if customer is None else to_bytes(customer) for key, customer in self._opened.items()}
+        if closed:
+            self._leaving.append(closed)
         self._opened.clear()
         if len(self.live) > self._at_hand:
             self.live.clear()
-        return self._leaving
+        return closed
 
     def stored(self, offset: int) -> None:
-        """What was closed is in the changelog, up to this offset. Only now may a store on disk have it: a crash before
-        must find her as she was, or the changes of her segment would never be sent."""
-        self._store.put(self._leaving, offset)
-        self._leaving = {}
+        """The oldest group that was closed is in the changelog, up to this offset. Only now may a store on disk have it: a crash before
+        must find its customers as they were, or the changes of their segments would never be sent."""
+        self._store.put(self._leaving.popleft(), offset)
 
     def keys(self) -> list[bytes]:
         """The keys of all customers, those not stored yet too."""
-        new = [key for key in {**self._leaving, **self._opened} if self._store.get(key) is None]
-        return [*self._store.keys(), *new]
+        on_their_way = dict.fromkeys(chain(self._opened, *self._leaving))
+        return [*self._store.keys(), *(key for key in on_their_way if self._store.get(key) is None)]
 
     def markers(self, keys: Iterable[bytes], ended: Callable[[bytes], bool]) -> list[bytes]:
         """Those of the keys whose stored record has `ended`, and who are not being worked on."""
         get = self._store.get
-        busy = self._leaving.keys() | self._opened.keys()
+        busy = self._opened.keys() | set(chain(*self._leaving))
         return [key for key in keys if key not in busy and (data := get(key)) is not None and ended(data)]
 
     def __len__(self) -> int:

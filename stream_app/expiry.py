@@ -59,6 +59,7 @@ class Expiry:
             found = customers.markers(keys[start : start + SLICE], ended)
             if found:
                 gone += len(found)
-                await self._outbox.submit(Piece(forget(found, partition, customers), acknowledge=lambda: None))
+                work = forget(found, partition, customers)
+                await self._outbox.submit(Piece(work, acknowledge=lambda: None, size=0, swept=len(found)))
             await asyncio.sleep(0)
         return gone

@@ -2,23 +2,26 @@
 
 Everything pending goes out together, in the order that makes a crash harmless: changes and dead letters acknowledged, then the changelog
 (one record per customer, as of the group's end), then the chunks may be acknowledged to Faust. A send that fails ends the process before
-any ack.
+any ack. The changes of the next group go to Kafka together with the changelog of the one before: after a crash that is as if both had been
+one group.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas import topics
 from stream_app.customers import Customers
 from stream_app.fastlane.batches import Record, send
+from stream_app.pace import share
 from stream_app.work import Work, encoded
 
 AHEAD: Final = 5000
-"""Events (or customers re-scored) computed ahead of the acknowledgements; a group is at most one piece larger.
+"""Events computed ahead of the acknowledgements; a group is at most one piece larger, and what of a round goes with it.
 
 About as many as are computed while Kafka acknowledges a group, or the work would stand still meanwhile; a large group also stores whoever
 has come several times only once.
@@ -34,7 +37,14 @@ class Piece:
     extra: tuple[tuple[str, int, Record], ...] = ()
     """Further records (topic, partition, record) to be stored before the acknowledgement."""
     size: int = 1
-    """How many events or customers it holds; 0: none, so that nobody need wait for it."""
+    """How many events it holds; with none of a round either nobody need wait for it."""
+    swept: int = 0
+    """How many customers of a round it holds."""
+
+    @property
+    def concerns_customers(self) -> bool:
+        """Whether it must be stored before its partition is given up."""
+        return self.size > 0 or self.swept > 0
 
 
 @dataclass(slots=True)
@@ -44,6 +54,8 @@ class Group:
     pieces: list[Piece]
     snapshots: dict[int, dict[bytes, bytes | None]]
     """Partition -> key -> changelog record; None deletes."""
+    customers: dict[int, Customers]
+    """Whose snapshots they are."""
 
 
 class Outbox:
@@ -67,26 +79,42 @@ class Outbox:
         self._pending: dict[int, list[Piece]] = {}
         """By partition."""
         self._ahead = 0
+        self._swept = 0
+        self._last_event = 0.0
         self._in_flight = 0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._told: asyncio.Queue[Group] = asyncio.Queue()
+        """Groups whose changes are acknowledged."""
+        self._free = asyncio.Semaphore(2)
+        """The changes of one group are on their way while the changelog of the one before is."""
 
     def start(self) -> None:
         """Start sending."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._guarded(stage)) for stage in (self._tell, self._store)]
 
     async def submit(self, piece: Piece) -> None:
         """Take a piece of work over at once, then wait until there is room for another."""
         self._pending.setdefault(piece.work.partition, []).append(piece)
         self._ahead += piece.size
-        if piece.size:
+        self._swept += piece.swept
+        if piece.concerns_customers:
             self._in_flight += 1
             self._idle.clear()
         self._work.set()
-        while self._ahead >= AHEAD:
+        if piece.size:
+            self._last_event = time.monotonic()
+            while self._ahead >= AHEAD:
+                self._room.clear()
+                await self._room.wait()
+
+    async def turn(self) -> None:
+        """Wait until more of a round may be submitted without holding up the events."""
+        while self._swept >= share(self._ahead, time.monotonic() - self._last_event):
             self._room.clear()
             await self._room.wait()
 
@@ -104,12 +132,9 @@ class Outbox:
         """Whether work with customers is computed and not yet stored and acknowledged."""
         return self._in_flight > 0
 
-    async def _run(self) -> None:
+    async def _guarded(self, stage: Callable[[], Awaitable[None]]) -> None:
         try:
-            while True:
-                await self._work.wait()
-                self._work.clear()
-                await self._store(await self._close())
+            await stage()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -117,39 +142,52 @@ class Outbox:
 
     async def _close(self) -> Group:
         """Everything pending. Partition by partition: the customers are as of the last piece taken, and the loop is not held for all."""
-        group = Group([], {})
+        group = Group([], {}, {})
         for partition in list(self._pending):
             pieces = self._pending.pop(partition)
             customers = self._customers(partition)
             if customers is not None and (closed := customers.close()):
-                group.snapshots[partition] = closed
+                group.snapshots[partition], group.customers[partition] = closed, customers
             group.pieces += pieces
             self._ahead -= sum(piece.size for piece in pieces)
-            if self._ahead < AHEAD:
-                self._room.set()
+            self._swept -= sum(piece.swept for piece in pieces)
+            self._room.set()
             await asyncio.sleep(0)
         return group
 
-    async def _store(self, group: Group) -> None:
-        client = self._client()
-        first = self._outgoing(group.pieces, self._clock())
-        if first:
-            await asyncio.gather(*(send(client, topic, by_partition) for topic, by_partition in first.items()))
-        if group.snapshots:
-            offsets = await send(
-                client,
-                topics.USERS.name,
-                {p: [Record(key, value) for key, value in rows.items()] for p, rows in group.snapshots.items()},
-            )
-            for partition, offset in offsets.items():
-                if (customers := self._customers(partition)) is not None:
-                    customers.stored(offset)
-        for piece in group.pieces:
-            piece.acknowledge()
-        self._on_stored(group)
-        self._in_flight -= sum(piece.size > 0 for piece in group.pieces)
-        if not self._in_flight:
-            self._idle.set()
+    async def _tell(self) -> None:
+        """For ever: everything pending becomes a group, and its changes and dead letters are acknowledged."""
+        while True:
+            await self._work.wait()
+            await self._free.acquire()
+            self._work.clear()
+            group = await self._close()
+            out = self._outgoing(group.pieces, self._clock())
+            if out:
+                client = self._client()
+                await asyncio.gather(*(send(client, topic, by_partition) for topic, by_partition in out.items()))
+            self._told.put_nowait(group)
+
+    async def _store(self) -> None:
+        """For ever: the changelog of a group is acknowledged, then everything in it."""
+        while True:
+            group = await self._told.get()
+            if group.snapshots:
+                offsets = await send(
+                    self._client(),
+                    topics.USERS.name,
+                    {p: [Record(key, value) for key, value in rows.items()] for p, rows in group.snapshots.items()},
+                )
+                for partition, customers in group.customers.items():
+                    if self._customers(partition) is customers:
+                        customers.stored(offsets[partition])
+            for piece in group.pieces:
+                piece.acknowledge()
+            self._on_stored(group)
+            self._in_flight -= sum(piece.concerns_customers for piece in group.pieces)
+            if not self._in_flight:
+                self._idle.set()
+            self._free.release()
 
     def _outgoing(self, pieces: Iterable[Piece], now: int) -> dict[str, dict[int, list[Record]]]:
         out: dict[str, dict[int, list[Record]]] = {}

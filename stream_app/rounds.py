@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from stream_app.customers import Customers
 from stream_app.outbox import Outbox, Piece
 from stream_app.work import Work
-
-REST: Final = 1.0
-"""After each slice this many times as long as it took is rested, so that live events find the loop free."""
 
 Treat = Callable[[Sequence[bytes], int, Customers], Work]
 """What is done with a slice: keys, their partition, its customers."""
@@ -55,10 +50,10 @@ class Rounds:
         last: asyncio.Future[None] | None = None
         for partition, keys in found.items():
             for first in range(0, len(keys), size):
+                await self._outbox.turn()
                 customers = self._customers(partition)
                 if not goes_on() or customers is None or partition not in self._owned():
                     return None
-                began = time.monotonic()
                 part = keys[first : first + size]
                 work = treat(part, partition, customers)
                 remaining -= len(part)
@@ -67,8 +62,8 @@ class Rounds:
                     decided += work.rescored
                     changed += len(work.changes)
                     last = asyncio.get_running_loop().create_future()
-                    await self._outbox.submit(Piece(work, partial(last.set_result, None), size=work.rescored))
-                await asyncio.sleep(REST * (time.monotonic() - began))
+                    await self._outbox.submit(Piece(work, partial(last.set_result, None), size=0, swept=work.rescored))
+                await asyncio.sleep(0)
         if last is not None:  # what was handed over before it is stored before it
             await last
         return Round(decided=decided, changed=changed)

@@ -199,7 +199,7 @@ def migrate(
         customer = customers.look(key)
         if customer is None or customer.model_id == model.id or customer.is_erased:
             continue
-        customers.open(key, customer)
+        customers.open_once(key, customer)
         work.rescored += 1
         change = rescore(customer, key.decode(), model, decided_at, today=today)
         if change is not None:
@@ -219,7 +219,7 @@ def age(keys: Sequence[bytes], partition: int, customers: Customers, model: Mode
         due = model.due(customer.profile)
         if due is None or due > today:
             continue
-        customers.open(key, customer)
+        customers.open_once(key, customer)
         work.rescored += 1
         change = lapse(customer, key.decode(), model, decided_at, today)
         if change is not None:

@@ -21,7 +21,16 @@ from tests.schemas.models import SIGNER, model, sealed
 from tests.waiting import wait_for
 
 CUSTOMERS = 400
-SLOWLY = "from stream_app import rounds, sweep; sweep.SLICE = 4; rounds.REST = 1000"
+SLOWLY = """
+import asyncio
+from stream_app import outbox, sweep
+
+async def late(self):
+    await asyncio.sleep(0.1)
+    await turn(self)
+
+sweep.SLICE, turn, outbox.Outbox.turn = 4, outbox.Outbox.turn, late
+"""
 """So slowly that it cannot be through before it is killed."""
 
 

@@ -114,6 +114,24 @@ def test_whoever_is_new_is_among_the_customers_before_she_is_stored(store: Store
     store.close()
 
 
+def test_two_groups_on_their_way_are_stored_one_after_the_other_and_the_later_is_what_is_seen(store: Store) -> None:
+    one, customers = model(), Customers(store, at_hand=0)
+    records = [Fetched(key, value, n) for n, (_, key, value) in enumerate(orders(60, 10))]
+    closed = []
+    for first in (0, 30):
+        fold(records[first : first + 30], SOURCE, customers, one, "")
+        closed.append(customers.close())
+    assert closed[0].keys() & closed[1].keys()
+    for key, record in {**closed[0], **closed[1]}.items():
+        seen = customers.look(key)
+        assert seen is not None
+        assert to_bytes(seen) == record
+    for number, group in enumerate(closed):
+        customers.stored(number)
+        assert {key: store.get(key) for key in group} == group
+    store.close()
+
+
 @settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 60), st.sampled_from([0, 3, 1000]))
 def test_however_a_load_is_cut_and_however_many_stay_at_hand_the_customers_are_the_same(
@@ -134,3 +152,23 @@ def test_however_a_load_is_cut_and_however_many_stay_at_hand_the_customers_are_t
     assert {k: to_bytes(c) for k in keys if (c := parts.look(k))} == {
         k: to_bytes(c) for k in keys if (c := whole.look(k))
     }
+
+
+def test_whoever_was_opened_once_is_not_kept_at_hand_and_is_the_same_until_her_group_is_closed(store: Store) -> None:
+    customers = Customers(store)
+    (_, key, value), *_ = orders(1, 1)
+    fold([Fetched(key, value, 0)], SOURCE, customers, model(), "")
+    customers.close()
+    customers.stored(0)
+    customers.live.clear()
+    customer = customers.look(key)
+    assert customer is not None
+    customers.open_once(key, customer)
+    customer.revision += 1
+    assert customers.look(key) is customer
+    assert not customers.live
+    assert customers.close() == {key: to_bytes(customer)}
+    assert not customers.live
+    again = customers.look(key)
+    assert again is not None
+    assert again.revision == customer.revision

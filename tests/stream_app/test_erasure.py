@@ -121,8 +121,8 @@ def test_an_erasure_however_the_load_is_cut_by_crashes_is_the_same(batch: list[b
     store = MemoryStore()
     for end in range(1, len(records) + 1):  # all is read again and again; only what was stored is remembered
         customers, _ = folded(records[:end], store)
-        customers.close()
-        customers.stored(end)
+        if customers.close():
+            customers.stored(end)
     assert from_bytes(store.get(KEY) or b"") == rest(whole)
 
 

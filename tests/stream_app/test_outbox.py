@@ -1,0 +1,228 @@
+"""Changes, changelog, acknowledgement: in this order, however much is on its way; and a round gives way to events, and still goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import topics
+from schemas.customer import Customer, from_bytes
+from stream_app import outbox
+from stream_app.customers import Customers
+from stream_app.fastlane.batches import Record
+from stream_app.outbox import AHEAD, Group, Outbox, Piece
+from stream_app.pace import ALONE, BESIDE, PER_EVENT, QUIET, share
+from stream_app.rounds import Rounds
+from stream_app.stores import MemoryStore
+from stream_app.work import Work
+
+SLICE = 10
+
+
+class Broker:
+    """Acknowledges when it is told to."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.sent: list[tuple[str, dict[int, list[Record]]]] = []
+
+    async def send(self, client: object, topic: str, parts: Mapping[int, Iterable[Record]]) -> dict[int, int]:
+        self.sent.append((topic, {partition: list(records) for partition, records in parts.items()}))
+        await self.answers.wait()
+        return dict.fromkeys(parts, len(self.sent))
+
+
+class Post:
+    """Acknowledges one request after the other, as it is told to."""
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def send(self, client: object, topic: str, parts: Mapping[int, Iterable[Record]]) -> dict[int, int]:
+        self.topics.append(topic)
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        await self.waiting[-1]
+        return dict.fromkeys(parts, len(self.topics))
+
+    async def answer(self, number: int) -> None:
+        """Acknowledge this request, and let everybody go on."""
+        self.waiting[number].set_result(None)
+        await settled()
+
+
+class Desk:
+    """An outbox with customers of one partition, before a broker that answers when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, customers: int = 0) -> None:
+        self.broker = Broker()
+        monkeypatch.setattr(outbox, "send", self.broker.send)
+        self.customers = Customers(MemoryStore())
+        for number in range(customers):
+            self.customers.open(b"c%d" % number, Customer())
+        if self.customers.close():
+            self.customers.stored(0)
+        self.groups: list[Group] = []
+        self.outbox = Outbox(object, "test", lambda: 0, lambda p: self.customers, self.groups.append, pytest.fail)
+        self.rounds = Rounds(self.outbox, lambda p: self.customers, lambda: frozenset([0]))
+        self.outbox.start()
+
+    async def event(self, key: bytes = b"c0") -> None:
+        """One event of a customer."""
+        customer = self.customers.look(key) or Customer()
+        customer.revision += 1
+        self.customers.open(key, customer)
+        await self.outbox.submit(Piece(Work(partition=0, events=1), acknowledge=lambda: None))
+
+    async def round(self) -> Any:
+        """Everybody's revision grows by one."""
+
+        def treat(keys: Any, partition: int, customers: Customers) -> Work:
+            for key in keys:
+                customer = customers.look(key)
+                assert customer is not None
+                customer.revision += 1000
+                customers.open_once(key, customer)
+            return Work(partition=partition, rescored=len(keys))
+
+        return await self.rounds.make(treat, SLICE, lambda: True)
+
+
+async def settled() -> None:
+    """Let everybody who can go on do so."""
+    for _ in range(1000):
+        await asyncio.sleep(0)
+
+
+def test_a_groups_changelog_waits_for_its_changes_and_the_next_groups_changes_go_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def law() -> None:
+        desk, post = Desk(monkeypatch), Post()
+        monkeypatch.setattr(outbox, "send", post.send)
+        done: list[str] = []
+
+        async def work(key: bytes) -> None:
+            desk.customers.open(key, Customer())
+            told = ("told", 0, Record(key, b""))
+            await desk.outbox.submit(
+                Piece(Work(partition=0, events=1), acknowledge=lambda: done.append(key.decode()), extra=(told,))
+            )
+            await settled()
+
+        await work(b"a")
+        assert post.topics == ["told"]
+        await post.answer(0)
+        assert post.topics == ["told", topics.USERS.name]
+        await work(b"b")
+        assert post.topics[2:] == ["told"], "the changes of b beside the changelog of a"
+        await post.answer(2)
+        await work(b"c")
+        assert (post.topics[3:], done) == ([], []), "the changelog of b waits for that of a, and c for b"
+        assert desk.customers.look(b"b") is not None
+        await post.answer(1)
+        assert (post.topics[3:], done) == ([topics.USERS.name, "told"], ["a"])
+        assert desk.customers._store.keys() == [b"a"]
+        await post.answer(4)
+        await post.answer(3)
+        await post.answer(5)
+        await asyncio.wait_for(desk.outbox.drain(), 1)
+        assert done == ["a", "b", "c"]
+        assert sorted(desk.customers.keys()) == sorted(desk.customers._store.keys()) == [b"a", b"b", b"c"]
+
+    asyncio.run(law())
+
+
+def test_while_events_come_few_customers_of_a_round_wait_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def law() -> None:
+        desk = Desk(monkeypatch, customers=10 * ALONE)
+        await desk.event()
+        going = asyncio.create_task(desk.round())
+        await settled()  # the event is on its way and not acknowledged
+        assert desk.outbox._swept == BESIDE
+        await asyncio.wait_for(desk.event(), 1)  # which need not wait for it
+        desk.broker.answers.set()
+        done = await asyncio.wait_for(going, 30)
+        assert (done.decided, done.changed) == (10 * ALONE, 0)
+        sizes = [sum(piece.swept for piece in group.pieces) for group in desk.groups]
+        assert sum(sizes) == 10 * ALONE
+        assert max(sizes) == BESIDE
+
+    asyncio.run(law())
+
+
+def test_where_no_event_comes_a_round_takes_more_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def law() -> None:
+        desk = Desk(monkeypatch, customers=10 * ALONE)
+        going = asyncio.create_task(desk.round())
+        await settled()
+        assert desk.outbox._swept == ALONE
+        going.cancel()
+
+    asyncio.run(law())
+
+
+def test_a_round_goes_on_though_events_come_faster_than_they_can_be_handled(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def law() -> None:
+        desk = Desk(monkeypatch, customers=10 * ALONE)
+        for _ in range(2):
+            await desk.event()
+            await settled()
+        waiting = [asyncio.create_task(desk.event()) for _ in range(2 * AHEAD)]
+        going = asyncio.create_task(desk.round())
+        await settled()
+        assert desk.outbox._swept == 2 * AHEAD // PER_EVENT
+        for task in (*waiting, going):
+            task.cancel()
+
+    asyncio.run(law())
+
+
+steps = st.lists(st.sampled_from([b"c0", b"c1", b"c7", b"new"]), max_size=12)
+
+
+def test_what_events_and_a_round_do_at_the_same_time_is_all_stored_as_of_each_groups_end() -> None:
+    @settings(max_examples=50, deadline=None)
+    @given(steps, st.booleans())
+    def law(events: list[bytes], is_prompt: bool) -> None:
+        async def both() -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                desk = Desk(patch, customers=300)
+                if is_prompt:
+                    desk.broker.answers.set()
+                going = asyncio.create_task(desk.round())
+                for key in events:
+                    await desk.event(key)
+                    await asyncio.sleep(0)
+                desk.broker.answers.set()
+                await asyncio.wait_for(going, 30)
+                await desk.outbox.drain()
+                log: dict[bytes, bytes | None] = {}
+                for topic, parts in desk.broker.sent:
+                    assert topic == topics.USERS.name
+                    for record in parts[0]:
+                        assert record.key is not None
+                        log[record.key] = record.value
+                for number in range(300):
+                    key = b"c%d" % number
+                    stored = log[key]
+                    assert stored is not None
+                    assert from_bytes(stored).revision == 1000 + events.count(key)
+                    now = desk.customers.look(key)
+                    assert now is not None
+                    assert now.revision == from_bytes(stored).revision
+
+        asyncio.run(both())
+
+    law()
+
+
+@given(st.integers(0, 10**6), st.floats(0, 100))
+def test_the_share_of_a_round_is_bounded_and_never_nothing(events: int, quiet: float) -> None:
+    assert min(BESIDE, ALONE) <= share(events, quiet) <= max(ALONE, BESIDE, events // PER_EVENT)
+    assert quiet < QUIET or share(events, quiet) == ALONE
