@@ -6,6 +6,8 @@ import asyncio
 import threading
 from typing import Any
 
+import pytest
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream_app.fastlane.transport import ChunkMessage
@@ -250,6 +252,25 @@ def test_what_retention_deletes_before_a_member_at_work_has_read_it_is_counted(l
     wait_for(lambda: count(one.done) >= 61, "what is left is delivered")
     assert one.consumer.expired == 39
     assert [row.offset for row in rows(one.done)[TP(topic, 0)]] == [0, *range(40, 100)]
+
+
+def test_a_position_that_is_still_asked_for_ends_no_member(
+    log: Log, member: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = log.create("orders", 1)
+    log.produce(topic, [b"first"], 1)
+    one = member(topic, partitions=1).start()
+    wait_for(lambda: count(one.done) == 1, "it has a position")
+    looked: list[TP] = []
+
+    def look(thread: object, now: float, tp: TP) -> None:
+        looked.append(tp)
+        raise AssertionError("aiokafka has no position")
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "verify_event_path", look)
+    assert one.consumer.assignment()
+    one.call(one.consumer.verify_all_partitions_active())
+    assert looked == []
 
 
 def test_a_topic_that_was_deleted_and_created_anew_is_read_from_its_beginning_and_committed(

@@ -53,6 +53,7 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (driver.Consumer.on_stop, ["self"]),
     (driver.Consumer.perform_seek, ["self"]),
     (driver.Consumer.seek_wait, ["self", "partitions"]),
+    (driver.Consumer.verify_all_partitions_active, ["self"]),
     (driver.Consumer._add_gap, ["self", "tp", "offset_from", "offset_to"]),
     (driver.Consumer._new_offset, ["self", "tp"]),
     # what it calls
@@ -103,6 +104,7 @@ CALLERS: list[tuple[Callable[..., Any], list[str]]] = [
     # (a part of Faust, what it must use for our override to be reached)
     (faust_consumer.Consumer._drain_messages, ["getmany", "callback", "suspend_flow", "_add_gap", "_read_offset"]),
     (faust_consumer.Consumer._filter_committable_offsets, ["_new_offset", "_should_commit"]),
+    (faust_consumer.Consumer._commit_livelock_detector, ["verify_all_partitions_active"]),
     (faust_consumer.Consumer.on_stop, ["commit_and_end_transactions"]),
     (faust_consumer.Consumer.commit, ["maybe_wait_for_commit_to_finish", "_commit_fut"]),
     (ConsumerMessage.on_final_ack, ["ack"]),
