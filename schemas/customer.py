@@ -12,6 +12,7 @@ from schemas.profile import Profile
 
 FORMAT: Final = 4
 _NOWHERE: Final = -1
+_ANEW: Final = "delete the changelog topic, `segstream topics create`, `segstream replay`"
 
 
 class UnreadableState(ValueError):
@@ -87,8 +88,16 @@ def from_bytes(data: bytes) -> Customer:
         customer = _decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise UnreadableState(f"not a customer record ({error}){_hint(data)}") from error
-    if customer.format != FORMAT or len(customer.applied) != len(topics.INPUTS):
-        raise UnreadableState(f"customer record of format {customer.format}; this version reads format {FORMAT}")
+    if customer.format > FORMAT:
+        raise UnreadableState(
+            f"a customer record of format {customer.format}, this version reads {FORMAT}: update whatever reads it"
+        )
+    if customer.format < FORMAT:
+        raise UnreadableState(f"not a customer record of this version{_hint(data)}")
+    if len(customer.applied) != len(topics.INPUTS):
+        raise UnreadableState(
+            f"a customer record about {len(customer.applied)} source topics, this version reads {len(topics.INPUTS)}; {_ANEW}"
+        )
     return customer
 
 
@@ -99,5 +108,5 @@ def _hint(data: bytes) -> str:
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, LookupError):
         first = None
     if isinstance(first, int) and 0 < first < FORMAT:
-        return f"; it is of format {first}, this version reads {FORMAT}: delete the changelog topic, `segstream topics create`, `segstream replay`"
+        return f"; it is of format {first}, this version reads {FORMAT}: {_ANEW}"
     return "; is another application writing to this changelog?"

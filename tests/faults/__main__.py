@@ -18,6 +18,7 @@ from typing import Final
 import pytest
 from confluent_kafka import KafkaException
 
+from schemas.customer import UnreadableState
 from segstream import verify
 from segstream.outcome import No
 from tests.faults.crew import Crew
@@ -105,7 +106,11 @@ def _run(fault: Fault, stage: Stage, begun: float) -> Run:
         except (Exception, pytest.fail.Exception) as error:  # every fault comes to an answer
             problems.append(str(error) if isinstance(error, (AssertionError, No)) else repr(error))
         done = time.monotonic()
-        state = shop.state()
+        try:
+            state = shop.state()
+        except UnreadableState as error:
+            problems.append(repr(error))
+            state = {}
         judged = judge(shop, state, model, fault.alike)
         compared = time.monotonic()
         for difference in unprojected(shop, state, PROJECTED):

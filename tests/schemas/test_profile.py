@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.customer import Customer, UnreadableState, from_bytes, to_bytes
+from schemas.customer import FORMAT, Customer, UnreadableState, from_bytes, to_bytes
 from schemas.events import decode
 from schemas.features import facts
 from schemas.lines import MAX_LABELS
@@ -193,6 +193,20 @@ def test_any_bytes_are_a_customer_or_unreadable(data: bytes) -> None:
 def test_a_record_of_the_format_before_says_what_to_do() -> None:
     with pytest.raises(UnreadableState, match=r"format 1.*segstream replay"):
         from_bytes(msgspec.msgpack.encode([1, [3, 4], 2, 1, "m-1", "s1", "s1", 0.5, 7, None, {}, {}]))
+
+
+@pytest.mark.parametrize(
+    ("customer", "told"),
+    [
+        (Customer(format=FORMAT - 1), rf"of format {FORMAT - 1}, this version reads {FORMAT}: .*segstream replay"),
+        (Customer(format=FORMAT + 1), rf"of format {FORMAT + 1}, this version reads {FORMAT}: update"),
+        (Customer(applied=[1, 2, 3]), r"3 source topics, this version reads 2; .*segstream replay"),
+    ],
+    ids=["earlier", "later", "other sources"],
+)
+def test_a_record_that_has_the_form_of_ours_and_is_not_says_what_to_do(customer: Customer, told: str) -> None:
+    with pytest.raises(UnreadableState, match=told):
+        from_bytes(to_bytes(customer))
 
 
 def test_a_tie_of_brands_goes_to_the_one_chosen_last() -> None:
