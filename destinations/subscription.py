@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from confluent_kafka import Message
 
 from destinations.configuration import Destination
-from schemas import topics
+from schemas import headers, topics
 
 TOPICS: Final = {"segment-changes": topics.CHANGES.name, "drift-alerts": topics.DRIFT_ALERTS.name}
 TYPES: Final = {"segment-changes": "segment.changed", "drift-alerts": "drift.alert"}
@@ -98,8 +98,6 @@ class Record:
         assert topic is not None
         assert partition is not None
         assert offset is not None
-        pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-        headers = {name: (value or b"").decode("utf-8", "replace") for name, value in pairs}
         return cls(
             topic=topic,
             partition=partition,
@@ -107,7 +105,7 @@ class Record:
             timestamp=message.timestamp()[1],
             key=message.key(),
             value=message.value(),
-            headers=headers,
+            headers=headers.texts(message),
         )
 
 

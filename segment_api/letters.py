@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from schemas import connections, offsets, topics
+from schemas import connections, headers, offsets, topics
 from schemas.offsets import Place
 from schemas.settings import Settings
 from segment_api.watcher import Watcher
@@ -102,8 +102,7 @@ class Letters(Watcher):
             client.close()
 
     def _note(self, message: Message) -> None:
-        pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-        said = {name: (value or b"").decode("utf-8", "replace") for name, value in pairs}
+        said = headers.texts(message)
         source, error = _SOURCES[message.topic() or ""], said.get("error", "unknown")
         before = self.reasons.get((source, error))
         self.reasons[source, error] = Reason(

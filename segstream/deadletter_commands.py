@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from schemas import topics
+from schemas import headers, topics
 from schemas.settings import Settings
 from segstream import context
 from segstream.outcome import Json, Usage, out, outcome
@@ -24,12 +24,12 @@ def _sources(topic: str) -> list[str]:
 
 
 def _row(message: Any) -> dict[str, Any]:
-    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
+    said = headers.texts(message)
     return {
-        "source": f"{headers.get('source_topic')}:{headers.get('source_partition')}:{headers.get('source_offset')}",
-        "error": headers.get("error"),
-        "message": headers.get("message"),
-        "truncated": headers.get("truncated") == "true",
+        "source": f"{said.get('source_topic')}:{said.get('source_partition')}:{said.get('source_offset')}",
+        "error": said.get("error"),
+        "message": said.get("message"),
+        "truncated": said.get("truncated") == "true",
         "key": (message.key() or b"").decode("utf-8", "replace"),
         "value": (message.value() or b"")[:300].decode("utf-8", "replace"),
     }

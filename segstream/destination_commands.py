@@ -190,14 +190,14 @@ def dead_letters(
 ) -> None:
     """What receivers did not take, and why; `replay` sends it again."""
     with outcome(json) as result:
-        from schemas import topics
+        from schemas import headers, topics
         from segstream import kafka
 
         rows = []
         for message in kafka.read(Settings(), topics.DESTINATION_DLT.name):
-            headers = {key: (value or b"").decode("utf-8", "replace") for key, value in message.headers() or []}
-            if name in ("", headers.get("destination")):
-                rows.append({**headers, "key": (message.key() or b"").decode("utf-8", "replace")})
+            said = headers.texts(message)
+            if name in ("", said.get("destination")):
+                rows.append({**said, "key": (message.key() or b"").decode("utf-8", "replace")})
         result.document = {"count": len(rows), "dead_letters": rows[-limit:]}
         if not json:
             table = Table("destination", "source", "error", "reason")
