@@ -25,9 +25,8 @@ from schemas.model import Model
 from schemas.settings import Settings
 from schemas.signing import Keyring
 from schemas.times import rfc3339
-from schemas.vitals import Vitals
 from schemas.watch import LAST_GOOD, ModelWatch
-from stream_app import assembly, pulse, recovery
+from stream_app import assembly, checkup, pulse, recovery
 from stream_app.address import Address
 from stream_app.ageing import Ageing
 from stream_app.customers import AT_HAND, Customers
@@ -38,7 +37,7 @@ from stream_app.fastlane.batches import Record
 from stream_app.fastlane.lease import Lease, LeaseLost
 from stream_app.fastlane.table import PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
-from stream_app.health import Condition, Progress, Verdict, judge, standing
+from stream_app.health import Progress, standing
 from stream_app.logends import RECREATED
 from stream_app.metrics import Metrics
 from stream_app.outbox import Group, Outbox, Piece
@@ -83,7 +82,8 @@ class Worker:
         self.address = Address(settings.home)
         self.model: Model | None = None
         self._expected: dict[TP, tuple[int, int]] = {}
-        self._progress: dict[TP, Progress] = {}
+        self.progress: dict[TP, Progress] = {}
+        """How far the source partitions kept here are."""
         self._tasks: list[asyncio.Task[None]] = []
         self._looked = asyncio.Event()
         self.lease = Lease(settings.app_id)
@@ -111,7 +111,7 @@ class Worker:
             rate=settings.shadow_rate,
             seconds=time.monotonic,
         )
-        self.reporter = Reporter(beside, settings.prefix, clock, self._vitals)
+        self.reporter = Reporter(beside, settings.prefix, clock, lambda: checkup.vitals(self))
         self.projection = Projection(
             connections.redis_async(settings),
             settings.prefix,
@@ -135,7 +135,7 @@ class Worker:
         )
         self.watchdog = Watchdog(
             settings,
-            lambda: standing(self.app.consumer, self.store, self._progress),  # type: ignore[arg-type]
+            lambda: standing(self.app.consumer, self.store, self.progress),  # type: ignore[arg-type]
             lambda: self.app.consumer.loops,  # type: ignore[attr-defined]
         )
         source = self.app.topic(
@@ -157,6 +157,11 @@ class Worker:
         """The customers of a partition, None where it isn't kept here."""
         return self._customers.get(partition)
 
+    @property
+    def known(self) -> int:
+        """How many customers are kept here."""
+        return sum(map(len, self._customers.values()))
+
     def _client(self) -> Any:
         return self.app.producer.client  # type: ignore[attr-defined]
 
@@ -174,7 +179,7 @@ class Worker:
             self.expiry.run(),
             self.projection.run(),
             self.shadow.run(),
-            self.reporter.run(self._is_unready),
+            self.reporter.run(lambda: checkup.is_unready(self)),
             self._close_blocks(),
             pulse.run(self.metrics.loop_held),
         ):
@@ -184,13 +189,14 @@ class Worker:
     async def _settle_in(self) -> None:
         gc.set_threshold(*GARBAGE)
         gc.enable()  # `segstream worker` starts without it
-        await recovery.watch(self._restored, self.metrics.seconds_to_ready, self._started)
+        await recovery.watch(self.restored, self.metrics.seconds_to_ready, self._started)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         # Nobody waits for the drift check, whose libraries take as long to load as a tenth of the start.
         agent = await asyncio.to_thread(import_module, "stream_app.drift.agent")
         await agent.DriftAgent(self.settings, self._client, self.metrics, self.clock).run()
 
-    def _restored(self) -> Restored:
+    def restored(self) -> Restored:
+        """How far the customers are restored from the changelog."""
         return Restored(self.store.recovered, self.table.remaining(), bool(self.store.owned))
 
     def _guarded(self, run: Coroutine[Any, Any, None]) -> None:
@@ -210,11 +216,11 @@ class Worker:
         self.projection.own(owned)
         self.sweep.wake()
         self.ageing.again()
-        _log.info("partitions ready", partitions=sorted(owned), customers=sum(map(len, self._customers.values())))
+        _log.info("partitions ready", partitions=sorted(owned), customers=self.known)
 
     def _release(self) -> None:
         self.store.release()
-        self._progress.clear()
+        self.progress.clear()
         self.blocks.release()
 
     async def _drain(self) -> None:
@@ -302,7 +308,7 @@ class Worker:
         def acknowledge() -> None:
             message.done = True
             event.ack()
-            self._progress.setdefault(tp, Progress(0)).acknowledged = message.offset + 1
+            self.progress.setdefault(tp, Progress(0)).acknowledged = message.offset + 1
 
         await self.outbox.submit(Piece(work, acknowledge, _records(blocks), size=work.events))
 
@@ -328,7 +334,7 @@ class Worker:
         self._expected[tp] = (message.epoch, message.offset + 1)
 
     def _on_stored(self, group: Group) -> None:
-        for partition, rows in group.snapshots.items():
+        for partition, (_, rows) in group.closed.items():
             self.projection.touch(partition, rows)
         now_ms = self.clock() // 1000
         letters: Counter[str] = Counter()
@@ -353,55 +359,6 @@ class Worker:
         """Nothing in hand: the rebalance that follows does the rest."""
         if self.outbox.is_in_flight:
             self.die(error)
-
-    def condition(self) -> Condition:
-        """What is known about this worker now."""
-        consumer: ChunkConsumer = self.app.consumer  # type: ignore[assignment]
-        ends = self.app.monitor.tp_end_offsets
-        for tp in consumer.assignment() if self.store.owned else ():
-            if tp.topic in _SLOTS:
-                progress = self._progress.setdefault(tp, Progress(consumer.sought.get(tp, 0)))
-                progress.end = ends.get(tp) or 0
-        state = self.watch.state
-        return Condition(
-            started=bool(self.store.owned),
-            recovering=self.app.in_recovery,
-            owned=self.store.owned,
-            leased=self.lease.holds,
-            progress={f"{tp.topic}-{tp.partition}": progress for tp, progress in self._progress.items()},
-            model_id=self.model.id if self.model else None,
-            model_refused=state.refused,
-            redis_error=state.redis_error,
-            projection_error=self.projection.error,
-            stalled=self.watchdog.reasons,
-        )
-
-    def _vitals(self) -> Vitals:
-        state = self.watch.state
-        return Vitals(
-            worker=self.reporter.name(),
-            at=0,
-            model_id=self.model.id if self.model else "",
-            refused_id=state.refused_id,
-            refused=state.refused,
-        )
-
-    def _is_unready(self) -> bool:
-        """Not doing its work, though nothing is being restored: a start or a rebalance is no model's fault."""
-        condition = self.condition()
-        return condition.started and not condition.recovering and not judge(condition).ready
-
-    def verdict(self) -> tuple[Condition, Verdict]:
-        """The condition and what it means; brings the gauges up to date."""
-        condition = self.condition()
-        verdict = judge(condition)
-        self.metrics.ready.set(verdict.ready)
-        restored = self._restored()
-        self.metrics.restored.set(restored.records)
-        self.metrics.to_restore.set(restored.remaining)
-        self.metrics.customers.set(sum(map(len, self._customers.values())))
-        self.metrics.expired.set(self.app.consumer.expired)  # type: ignore[attr-defined]
-        return condition, verdict
 
 
 def _records(blocks: Sequence[Block | Baseline]) -> tuple[tuple[str, int, Record], ...]:

@@ -52,10 +52,8 @@ class Group:
     """Pieces that are stored together, and the customers as they are when all of them are applied."""
 
     pieces: list[Piece]
-    snapshots: dict[int, dict[bytes, bytes | None]]
-    """Partition -> key -> changelog record; None deletes."""
-    customers: dict[int, Customers]
-    """Whose snapshots they are."""
+    closed: dict[int, tuple[Customers, dict[bytes, bytes | None]]]
+    """Partition -> its customers, and their changelog records by key; None deletes."""
 
 
 class Outbox:
@@ -142,12 +140,12 @@ class Outbox:
 
     async def _close(self) -> Group:
         """Everything pending. Partition by partition: the customers are as of the last piece taken, and the loop is not held for all."""
-        group = Group([], {}, {})
+        group = Group([], {})
         for partition in list(self._pending):
             pieces = self._pending.pop(partition)
             customers = self._customers(partition)
-            if customers is not None and (closed := customers.close()):
-                group.snapshots[partition], group.customers[partition] = closed, customers
+            if customers is not None and (records := customers.close()):
+                group.closed[partition] = customers, records
             group.pieces += pieces
             self._ahead -= sum(piece.size for piece in pieces)
             self._swept -= sum(piece.swept for piece in pieces)
@@ -172,13 +170,13 @@ class Outbox:
         """For ever: the changelog of a group is acknowledged, then everything in it."""
         while True:
             group = await self._told.get()
-            if group.snapshots:
+            if group.closed:
                 offsets = await send(
                     self._client(),
                     topics.USERS.name,
-                    {p: [Record(key, value) for key, value in rows.items()] for p, rows in group.snapshots.items()},
+                    {p: [Record(key, value) for key, value in rows.items()] for p, (_, rows) in group.closed.items()},
                 )
-                for partition, customers in group.customers.items():
+                for partition, (customers, _) in group.closed.items():
                     if self._customers(partition) is customers:
                         customers.stored(offsets[partition])
             for piece in group.pieces:

@@ -155,9 +155,8 @@ def _read(records: Sequence[SourceRecord]) -> list[Event | UserDeleted | Invalid
         try:
             found.append(_NO_KEY if record.key is None else decode(record.key, record.value))
         except InvalidEvent as error:
-            found.append(
-                InvalidEvent(str(error))
-            )  # what was raised holds, by its traceback and its cause's, this very list
+            # A new one: what was raised holds, by its traceback and its cause's, this very list.
+            found.append(InvalidEvent(str(error)))
     return found
 
 

@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from schemas.settings import Settings
 from schemas.signing import Keyring
-from stream_app import logs, preflight, stacks
+from stream_app import checkup, logs, preflight, stacks
 from stream_app.app import Worker
 from stream_app.fastlane import lease
 
@@ -67,7 +67,7 @@ class Endpoint(Service):
         return web.json_response({"status": "alive"})
 
     async def _ready(self, _: web.Request) -> web.Response:
-        condition, verdict = self._worker.verdict()
+        condition, verdict = checkup.verdict(self._worker)
         body = {
             "ready": verdict.ready,
             "reasons": verdict.reasons,
@@ -81,7 +81,7 @@ class Endpoint(Service):
         return web.json_response(body, status=200 if verdict.ready else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        self._worker.verdict()
+        checkup.verdict(self._worker)
         return web.Response(
             body=generate_latest(self._worker.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )

@@ -25,35 +25,36 @@ SLICE = 10
 
 
 class Broker:
-    """Acknowledges when it is told to."""
+    """Acknowledges when it is told to: one request, or all of them from then on."""
 
     def __init__(self) -> None:
-        self.answers = asyncio.Event()
         self.sent: list[tuple[str, dict[int, list[Record]]]] = []
+        self.answers: list[asyncio.Event] = []
+        self.is_prompt = False
+
+    @property
+    def topics(self) -> list[str]:
+        """Of every request so far."""
+        return [topic for topic, _ in self.sent]
 
     async def send(self, client: object, topic: str, parts: Mapping[int, Iterable[Record]]) -> dict[int, int]:
         self.sent.append((topic, {partition: list(records) for partition, records in parts.items()}))
-        await self.answers.wait()
-        return dict.fromkeys(parts, len(self.sent))
-
-
-class Post:
-    """Acknowledges one request after the other, as it is told to."""
-
-    def __init__(self) -> None:
-        self.topics: list[str] = []
-        self.waiting: list[asyncio.Future[None]] = []
-
-    async def send(self, client: object, topic: str, parts: Mapping[int, Iterable[Record]]) -> dict[int, int]:
-        self.topics.append(topic)
-        self.waiting.append(asyncio.get_running_loop().create_future())
-        await self.waiting[-1]
-        return dict.fromkeys(parts, len(self.topics))
+        number, answer = len(self.sent), asyncio.Event()
+        self.answers.append(answer)
+        if not self.is_prompt:
+            await answer.wait()
+        return dict.fromkeys(parts, number)
 
     async def answer(self, number: int) -> None:
         """Acknowledge this request, and let everybody go on."""
-        self.waiting[number].set_result(None)
+        self.answers[number].set()
         await settled()
+
+    def answer_all(self) -> None:
+        """Acknowledge what has come, and whatever comes."""
+        self.is_prompt = True
+        for answer in self.answers:
+            answer.set()
 
 
 class Desk:
@@ -80,7 +81,7 @@ class Desk:
         await self.outbox.submit(Piece(Work(partition=0, events=1), acknowledge=lambda: None))
 
     async def round(self) -> Any:
-        """Everybody's revision grows by one."""
+        """Everybody's revision grows by a thousand."""
 
         def treat(keys: Any, partition: int, customers: Customers) -> Work:
             for key in keys:
@@ -103,8 +104,8 @@ def test_a_groups_changelog_waits_for_its_changes_and_the_next_groups_changes_go
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def law() -> None:
-        desk, post = Desk(monkeypatch), Post()
-        monkeypatch.setattr(outbox, "send", post.send)
+        desk = Desk(monkeypatch)
+        post = desk.broker
         done: list[str] = []
 
         async def work(key: bytes) -> None:
@@ -146,7 +147,7 @@ def test_while_events_come_few_customers_of_a_round_wait_with_them(monkeypatch: 
         await settled()  # the event is on its way and not acknowledged
         assert desk.outbox._swept == BESIDE
         await asyncio.wait_for(desk.event(), 1)  # which need not wait for it
-        desk.broker.answers.set()
+        desk.broker.answer_all()
         done = await asyncio.wait_for(going, 30)
         assert (done.decided, done.changed) == (10 * ALONE, 0)
         sizes = [sum(piece.swept for piece in group.pieces) for group in desk.groups]
@@ -194,12 +195,12 @@ def test_what_events_and_a_round_do_at_the_same_time_is_all_stored_as_of_each_gr
             with pytest.MonkeyPatch.context() as patch:
                 desk = Desk(patch, customers=300)
                 if is_prompt:
-                    desk.broker.answers.set()
+                    desk.broker.answer_all()
                 going = asyncio.create_task(desk.round())
                 for key in events:
                     await desk.event(key)
                     await asyncio.sleep(0)
-                desk.broker.answers.set()
+                desk.broker.answer_all()
                 await asyncio.wait_for(going, 30)
                 await desk.outbox.drain()
                 log: dict[bytes, bytes | None] = {}
