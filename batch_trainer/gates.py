@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -31,12 +31,30 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """How the value must stand to the threshold; empty: be it."""
     blocks: bool = True
     """Whether the model must not be published where it does not hold; else it is a warning."""
+    waived: bool = False
+    """Whether it was said beforehand that it need not hold."""
 
     @property
     def verdict(self) -> str:
-        """In one word: `holds`, `warns` or `fails`."""
-        return "holds" if self.holds else "fails" if self.blocks else "warns"
+        """In one word: `holds`, `warns`, `waived` or `fails`."""
+        if self.holds:
+            return "holds"
+        return "warns" if not self.blocks else "waived" if self.waived else "fails"
 
+
+NAMES: Final = (
+    "rows",
+    "customers_per_segment",
+    "finite",
+    "smallest_segment_share",
+    "explained_variance",
+    "dates",
+    "stability",
+    "same_features",
+    "moved_share",
+    "golden_rows",
+)
+"""Every gate, in order."""
 
 MOVED: Final = 0.25
 """More than this share of the customers must not move by a retraining that nobody asked to be different."""
@@ -49,13 +67,15 @@ def gates(
     active: Model | None = None,
     moves: Migration | None = None,
     k: int | None = None,
+    waived: Collection[str] = (),
 ) -> tuple[Gate, ...]:
-    """All gates of a fitted model; `moves` is the migration from the `active` model, `k` the number of segments asked for."""
+    """All gates of a fitted model; `moves` is the migration from the `active` model, `k` the number of segments asked for, `waived` the names
+    of the gates that need not hold."""
     count = len(artifact.centroids)
     least_rows = max(50, 10 * count)
     share = min(segment.share for segment in artifact.segments)
     variance = math.fsum(artifact.explained_variance)
-    return (
+    found = (
         Gate(
             name="rows",
             threshold=least_rows,
@@ -95,10 +115,23 @@ def gates(
         _moved(artifact, active, moves, k),
         _golden(artifact),
     )
+    return tuple(msgspec.structs.replace(gate, waived=gate.name in waived) for gate in found)
 
 
-def failing(found: Sequence[Gate]) -> str:
-    """The gates that forbid publishing, in words; empty where none does.
+def named(text: str) -> frozenset[str]:
+    """The gates of a list with commas. Raises ValueError where there is no such gate.
+
+    >>> sorted(named("stability, moved_share")), named("")
+    (['moved_share', 'stability'], frozenset())
+    """
+    wanted = frozenset(name.strip() for name in text.split(",") if name.strip())
+    if unknown := sorted(wanted - frozenset(NAMES)):
+        raise ValueError(f"there is no gate {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    return wanted
+
+
+def failing(found: Sequence[Gate], verdict: str = "fails") -> str:
+    """The gates that forbid publishing (or have another verdict), in words; empty where none does.
 
     >>> failing([Gate(name="rows", threshold=50, bound="at least", value=12, holds=False, meaning="customers learnt from")])
     'rows: 12, needs at least 50 (customers learnt from)'
@@ -106,7 +139,7 @@ def failing(found: Sequence[Gate]) -> str:
     return "; ".join(
         f"{g.name}: {_short(g.value)}, needs {f'{g.bound} {_short(g.threshold)}'.strip()} ({g.meaning})"
         for g in found
-        if g.verdict == "fails"
+        if g.verdict == verdict
     )
 
 

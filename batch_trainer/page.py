@@ -70,14 +70,18 @@ def html(report: Mapping[str, Any], drawn: Pictures | None = None) -> str:
 
 
 def _verdict(report: Mapping[str, Any]) -> dict[str, str]:
-    failing = [gate["name"].replace("_", " ") for gate in report["gates"] if gate["verdict"] == "fails"]
-    if failing:
+    said: dict[str, list[str]] = {}
+    for gate in report["gates"]:
+        said.setdefault(gate["verdict"], []).append(gate["name"].replace("_", " "))
+    if failing := said.get("fails"):
         return {"kind": "fails", "text": f"Must not be published: {', '.join(failing)} (see Gates)."}
-    warning = [gate["name"].replace("_", " ") for gate in report["gates"] if gate["verdict"] == "warns"]
+    if waived := said.get("waived"):
+        text = f"May be published, because it was said beforehand that {', '.join(waived)} need not hold (see Gates)."
+        return {"kind": "warns", "text": text}
     if report["choice"]["stable"] is False:
         text = "No stable structure was found: the segments divide the customers, but they are not kinds of customers (see How many)."
         return {"kind": "warns", "text": text}
-    if warning:
+    if warning := said.get("warns"):
         return {"kind": "warns", "text": f"May be published; look at {', '.join(warning)} first (see Gates)."}
     return {"kind": "holds", "text": "May be published: every gate holds."}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Final
@@ -84,10 +85,12 @@ def train(
     on_progress: Progress = lambda stage, share: None,
     fit_on: int = FIT_ON,
     hysteresis: float | None = None,
+    waived: Collection[str] = (),
 ) -> Training:
     """Train a model; `now` in microseconds, `k` fixes the number of segments, `previous` hands on its segment ids and names.
 
-    The hysteresis is estimated from the history of a sample of customers, unless one is given (model units; 0: none).
+    The hysteresis is estimated from the history of a sample of customers, unless one is given (model units; 0: none). `waived` are the gates
+    (`gates.NAMES`) that need not hold.
 
     Of more than `fit_on` customers a sample is learnt from and described; the projection is made from the moments of all, and the
     sizes of the segments count all, so that the memory needed does not grow with the number of customers.
@@ -183,7 +186,7 @@ def train(
     moves = None
     if previous is not None:
         moves = migration(previous, Model(artifact, identified), [people.rows[i] for i in matched])
-    found = gates(artifact, recipe, choice, previous, moves, k)
+    found = gates(artifact, recipe, choice, previous, moves, k, waived)
     published_numbers = _published(recipe, warehouse, people, fit_on, on_progress)
     on_progress("reporting", 0.0)
     content = report.content(

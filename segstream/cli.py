@@ -68,6 +68,7 @@ def train(
     k: Annotated[int, typer.Option(help="Number of segments; 0: chosen by the recipe.")] = 0,
     publish: Annotated[bool, typer.Option(help="Publish to Redis and make it the active model.")] = False,
     force: Annotated[str, typer.Option(help="Publish although a gate does not hold; the reason is recorded.")] = "",
+    waive: Annotated[str, typer.Option(help="Gates (comma-separated) that need not hold, e.g. moved_share.")] = "",
     directory: Annotated[
         Path | None, typer.Option("--out", help="Where the report goes; default: home/reports/<model>.")
     ] = None,
@@ -98,7 +99,8 @@ def train(
             return
         done = training.train(
             Settings(), source, warehouse, recipe, pairs(param), k=k, publish=publish, force=force, directory=directory,
-            as_of=as_of, hysteresis=hysteresis, sealed_to=sealed, say=lambda text: err.print(text, soft_wrap=True),
+            as_of=as_of, hysteresis=hysteresis, sealed_to=sealed, waived=waive,
+            say=lambda text: err.print(text, soft_wrap=True),
         )  # fmt: skip
         result.document = done.document
         result.code = 0 if done.accepted else NO

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from batch_trainer.gates import Gate
+from batch_trainer.gates import Gate, named
 from batch_trainer.loop import alerts as understood
 from batch_trainer.loop.alerts import Alert
 from batch_trainer.loop.ledger import Ledger
@@ -169,9 +169,14 @@ def watch(settings: Settings, source: str, warehouse: str, recipe: str, params: 
     if warehouse == "duckdb://":
         raise Usage("--warehouse duckdb:// is empty whenever it is opened; name the warehouse that is loaded")
     _log_as(settings)
+    try:
+        waived = named(settings.trainer_waived_gates)
+    except ValueError as error:
+        raise Usage(f"SEGSTREAM_TRAINER_WAIVED_GATES: {error}") from error
     kafka.require(settings, topics.DRIFT_ALERTS.name, topics.MODEL_EVENTS.name)
     context.signer(settings)
     arguments = ["--source", source, "--warehouse", warehouse, "--recipe", recipe, "--k", str(k)]
+    arguments += ["--waive", ",".join(sorted(waived))]
     for name, value in params.items():
         arguments += ["--param", f"{name}={value}"]
     stop = threading.Event()

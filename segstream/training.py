@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batch_trainer.canon import unprintable
+from batch_trainer.gates import failing, named
 from batch_trainer.page import by_values, measure, shortly
 from batch_trainer.recipes import RECIPES, Recipe
 from batch_trainer.report import summary, write_report
@@ -54,12 +55,13 @@ def train(
     as_of: str = "",
     hysteresis: float | None = None,
     sealed_to: Path | None = None,
+    waived: str = "",
 ) -> Done:
     """Train, write the report and, where asked and allowed, publish.
 
-    Raises No where a gate does not hold and publishing was asked for without `force`.
+    `waived` names gates, by commas, that need not hold. Raises No where another one does not and publishing was asked for without `force`.
     """
-    chosen = _recipe(recipe)
+    chosen, allowed = _recipe(recipe), gates(waived)
     previous, active = _previous(settings, publish, say)
     told: list[str] = []
 
@@ -77,6 +79,7 @@ def train(
             previous=previous,
             on_progress=stage,
             hysteresis=hysteresis,
+            waived=allowed,
         )
     report = write_report(training, directory or settings.home / "reports" / training.model_id)
     refusal = training.refusal()
@@ -86,7 +89,8 @@ def train(
         if refusal and not force:
             raise No(f"not published: {refusal} (report: {report}); --force 'reason' publishes nevertheless")
         sealed = to_bytes(training.artifact, context.signer(settings))
-        reason = f"forced ({force}): {refusal}" if refusal else ""
+        forgone = failing(training.gates, "waived")
+        reason = f"forced ({force}): {refusal}" if refusal else f"waived: {forgone}" if forgone else ""
         context.registry(settings).publish(
             training.model_id, sealed, at=context.now_micros(), by=context.who(), expected=active, reason=reason
         )
@@ -108,6 +112,14 @@ def moment(text: str) -> int | None:
         return parse_rfc3339(text) if text else None
     except ValueError as error:
         raise Usage(f"--as-of {text!r} is not RFC 3339, e.g. 2026-01-31T00:00:00Z") from error
+
+
+def gates(names: str) -> frozenset[str]:
+    """The gates meant by `--waive`. Raises Usage where there is no such gate."""
+    try:
+        return named(names)
+    except ValueError as error:
+        raise Usage(f"--waive {names!r}: {error}") from error
 
 
 def _recipe(name: str) -> Recipe:
@@ -172,7 +184,7 @@ def show(done: Done, out: Console) -> None:
     )
     for gate in report["gates"]:
         needed = f"{gate['bound']} {gate['threshold']}".strip()
-        colour = {"holds": "green", "warns": "yellow", "fails": "red"}[gate["verdict"]]
+        colour = {"holds": "green", "warns": "yellow", "waived": "yellow", "fails": "red"}[gate["verdict"]]
         out.print(
             f"gate {gate['name']}: {shortly(gate['value'])} (needed: {needed}) [{colour}]{gate['verdict']}[/]",
             highlight=False,

@@ -72,7 +72,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     min_gap: int
     max_age: int
     schedule: int
-    waived: frozenset[str]
     sample: int
     shadow_for: int
     shadow_timeout: int
@@ -90,7 +89,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             min_gap=round(s.trainer_min_gap * SECOND),
             max_age=round(s.trainer_max_age * SECOND),
             schedule=round(s.trainer_schedule * SECOND),
-            waived=frozenset(name.strip() for name in s.trainer_waived_gates.split(",") if name.strip()),
             sample=s.shadow_sample,
             shadow_for=round(s.shadow_seconds * SECOND),
             shadow_timeout=round(max(s.shadow_timeout, s.shadow_seconds) * SECOND),

@@ -201,9 +201,8 @@ class Watch:
 
     def _nominate(self, state: State, run: Run, job: _Job, found: Trained, token: str) -> None:
         clock = self._ports.clock
-        barring = [g for g in found.gates if g.verdict == "fails" and g.name not in self._policy.waived]
-        if barring:
-            self._save(decide.refused(state, run, found.model_id, found.gates, failing(barring), clock()), token)
+        if barring := failing(found.gates):
+            self._save(decide.refused(state, run, found.model_id, found.gates, barring, clock()), token)
             return
         try:
             self._registry.nominate(

@@ -80,6 +80,6 @@ class Loop:
         sealed = settings.home / f"{run.run_id}.sealed"
         done = training.train(
             settings, self._source, self._url, "behaviour", {}, k=0, publish=False, force="", directory=None,
-            sealed_to=sealed, say=lambda text: None,
+            sealed_to=sealed, waived=settings.trainer_waived_gates, say=lambda text: None,
         )  # fmt: skip
         return trainer.trained(done.document, sealed)

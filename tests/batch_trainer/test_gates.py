@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from batch_trainer.choose import Candidate, fixed
-from batch_trainer.gates import MOVED, Gate, failing, gates
+from batch_trainer.gates import MOVED, NAMES, Gate, failing, gates, named
 from batch_trainer.migration import Migration, golden, migration, tallied
 from batch_trainer.recipes import RECIPES
 from schemas.artifact import PROSPECT, Artifact, model_id
@@ -39,7 +39,8 @@ def test_a_good_model_passes_every_gate() -> None:
     found = gates(good(), RECIPE, CHOICE, active(), moves(1))
     assert verdicts(found) == {}
     assert failing(found) == ""
-    assert len({gate.name for gate in found}) == len(found) == 10
+    assert tuple(gate.name for gate in found) == NAMES
+    assert len(set(NAMES)) == 10
     assert all(gate.meaning for gate in found)
 
 
@@ -76,6 +77,20 @@ def test_a_retraining_that_moves_many_is_held_back_unless_it_was_asked_to_be_dif
     assert verdicts(gates(good(), RECIPE, CHOICE, active(fewer), many, k=3)) == {"moved_share": "warns"}
     other = msgspec.structs.replace(good(), recipe="article")
     assert verdicts(gates(good(), RECIPE, CHOICE, active(other), many)) == {"moved_share": "warns"}
+
+
+def test_a_waived_gate_is_told_and_holds_nothing_back() -> None:
+    many = moves(int(100 * MOVED) + 1)
+    waived = named("moved_share,stability")
+    found = gates(good(), RECIPE, CHOICE, active(), many, waived=waived)
+    assert verdicts(found) == {"moved_share": "waived"}
+    assert failing(found) == ""
+    assert failing(found, "waived").startswith("moved_share: 0.26, needs at most 0.25")
+    assert verdicts(gates(good(), RECIPE, CHOICE, active(), moves(0), waived=waived)) == {}
+    small = msgspec.structs.replace(good(), rows=49)
+    assert verdicts(gates(small, RECIPE, CHOICE, active(), many, waived=waived))["rows"] == "fails"
+    with pytest.raises(ValueError, match=r"no gate move_share; there are rows, .*moved_share"):
+        named("move_share")
 
 
 def test_the_same_recipe_with_other_features_is_held_back() -> None:

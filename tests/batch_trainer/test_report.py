@@ -98,6 +98,20 @@ def test_the_report_says_what_an_analyst_is_asked(trained: Training) -> None:
     assert all(cell["customers"] >= 3 for cell in report["map"]["cells"])
 
 
+def test_the_page_says_first_whether_it_may_be_published(trained: Training) -> None:
+    report: dict[str, Any] = json.loads(json.dumps(trained.report))
+
+    def said(verdict: str) -> str:
+        for gate in report["gates"]:
+            gate["verdict"] = verdict if gate["name"] == "moved_share" else "holds"
+        return page.html(report, {})
+
+    assert "Must not be published: moved share" in said("fails")
+    assert "said beforehand that moved share need not hold" in said("waived")
+    assert "look at moved share first" in said("warns")
+    assert "May be published: every gate holds" in said("holds")
+
+
 def test_nobody_is_in_the_report(tmp_path: Path) -> None:
     shop = regulars(120)
     names = {str(i): f"person-{i:04}-x" for i in range(120)}

@@ -85,10 +85,20 @@ def test_a_worker_without_kafka_gives_up_with_69(tmp_path: Path) -> None:
     assert "no Kafka broker answers at 127.0.0.1:1" in " ".join(err.split())
 
 
+def test_a_trainer_that_shall_waive_an_unknown_gate_does_not_start(tmp_path: Path) -> None:
+    wrong = NOWHERE | {"SEGSTREAM_TRAINER_WAIVED_GATES": "moved_share,stabilty"}
+    where = ["--source", "thelook", "--warehouse", f"duckdb:///{tmp_path}/shop.duckdb"]
+    code, _, err = run("trainer", "watch", *where, environment=wrong, home=tmp_path)
+    assert code == 2
+    assert "SEGSTREAM_TRAINER_WAIVED_GATES: there is no gate stabilty; there are rows" in " ".join(err.split())
+
+
 def test_train_names_what_is_wrong_with_its_input(tiny: str, tmp_path: Path) -> None:
     good = source(tmp_path, "SELECT id AS order_id, buyer AS user_id, sold_at AS ordered_at, total FROM sales")
     message = refused(2, "train", "--source", good, "--warehouse", tiny, "--recipe", "behavior", home=tmp_path)
     assert "did you mean 'behaviour'" in message
+    message = refused(2, "train", "--source", good, "--warehouse", tiny, "--waive", "move_share", home=tmp_path)
+    assert "there is no gate move_share; there are rows" in message
     message = refused(1, "train", "--source", good, "--warehouse", tiny, home=tmp_path)
     assert "1 customers" in message
     assert "tiny" in refused(69, "train", "--source", good, "--warehouse", tiny + "x", home=tmp_path)
