@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import time
 
 import msgspec
 import numpy as np
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
 
 from schemas import topics
 from schemas.artifact import Reference, model_id
@@ -19,6 +23,8 @@ from schemas.model import Model
 from schemas.reference import distributions
 from schemas.sealed import to_bytes
 from segstream import kafka
+from stream_app.drift.agent import DriftAgent
+from stream_app.metrics import Metrics
 from stream_app.segmenter import Position, step
 from tests.installation import Installation, order
 from tests.schemas.models import SIGNER, artifact
@@ -61,6 +67,31 @@ def trained(on: list[Message]) -> Model:
 
 def alerts(shop: Installation) -> list[DriftAlert]:
     return [decode_alert(message.value()) for message in kafka.read(shop.settings, topics.DRIFT_ALERTS.name)]
+
+
+def test_taking_the_check_over_again_and_again_leaves_nothing_in_memory(shop: Installation) -> None:
+    kafka.create(shop.settings)
+
+    async def law() -> None:
+        agent = DriftAgent(shop.settings, lambda: None, Metrics(), lambda: 0)
+        consumer = agent._consumer(None)
+        consumer.assign([TopicPartition(topics.DRIFT_BLOCKS.name, 0)])
+        await consumer.start()
+        try:
+            for _ in range(4):
+                await agent._take_over(consumer)
+                assert agent.monitor is not None
+            clients = [found for found in gc.get_objects() if isinstance(found, AIOKafkaClient)]
+            assert len(clients) == 1, "that of the one who follows the blocks"
+        finally:
+            await consumer.stop()
+
+    gc.collect()
+    gc.disable()  # as in a worker, whose collector hardly ever runs through everything
+    try:
+        asyncio.run(law())
+    finally:
+        gc.enable()
 
 
 def test_an_alert_outlives_the_worker_that_raised_it_and_is_told_once(shop: Installation) -> None:
