@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 
-from schemas import topics
+from schemas import headers, topics
 from schemas.settings import Settings
 from segstream import kafka
 from segstream.outcome import No
@@ -103,14 +103,14 @@ def redrive(
                 failures.append(str(error))
 
         for message in kafka.read(settings, name):
-            headers = dict(message.headers() or ())
-            error = (headers.get("error") or b"").decode("utf-8", "replace")
+            said = headers.texts(message)
+            error = said.get("error", "")
             where = message.partition(), message.offset()
             if (only and error != only) or marks.is_done(error, *where):
                 continue
             marks.done(error, *where)
-            came = attempts(headers.items())
-            if headers.get("truncated") == b"true":
+            came = attempts(message.headers())
+            if said.get("truncated") == "true":
                 found.truncated += 1
             elif came >= most:
                 found.exhausted += 1

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from schemas import topics
 from schemas.vitals import Vitals
-from stream_app.health import Condition, Progress, Verdict, judge
+from stream_app.health import INPUTS, Condition, Progress, Verdict, judge
 
 if TYPE_CHECKING:
     from stream_app.app import Worker
     from stream_app.fastlane.transport import ChunkConsumer
-
-_INPUTS: Final = {topic.name for topic in topics.INPUTS}
 
 
 def condition(worker: Worker) -> Condition:
@@ -20,7 +17,7 @@ def condition(worker: Worker) -> Condition:
     consumer: ChunkConsumer = worker.app.consumer  # type: ignore[assignment]
     owned, ends = worker.store.owned, worker.app.monitor.tp_end_offsets
     for tp in consumer.assignment() if owned else ():
-        if tp.topic in _INPUTS:
+        if tp.topic in INPUTS:
             progress = worker.progress.setdefault(tp, Progress(consumer.sought.get(tp, 0)))
             progress.end = ends.get(tp) or 0
     state = worker.watch.state

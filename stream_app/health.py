@@ -13,7 +13,7 @@ from stream_app.fastlane.table import PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer
 from stream_app.watchdog import Standing
 
-_INPUTS: Final = {topic.name for topic in topics.INPUTS}
+INPUTS: Final = {topic.name for topic in topics.INPUTS}
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ def judge(condition: Condition) -> Verdict:
 def standing(consumer: ChunkConsumer, store: PartitionStore, progress: Mapping[TP, Progress]) -> Standing:
     """How far everything is, for the watchdog: called from its thread, so that nothing is looked at twice."""
     owned, sought, committed = store.owned, consumer.sought, consumer.committed()
-    sources = [tp for tp in consumer.assignment() if tp.topic in _INPUTS]
+    sources = [tp for tp in consumer.assignment() if tp.topic in INPUTS]
     known = dict(progress)
     done = {tp: known[tp].acknowledged if tp in known else sought.get(tp, 0) for tp in sources}
     return Standing(
