@@ -32,7 +32,7 @@ from stream_app.ageing import Ageing
 from stream_app.customers import AT_HAND, Customers
 from stream_app.drift.blocks import OLD, Collector
 from stream_app.expiry import Expiry
-from stream_app.fastlane import fetching, versions
+from stream_app.fastlane import connecting, fetching, versions
 from stream_app.fastlane.batches import Record
 from stream_app.fastlane.lease import Lease, LeaseLost
 from stream_app.fastlane.table import PartitionStore
@@ -74,6 +74,7 @@ class Worker:
 
     def __init__(self, settings: Settings, keys: Keyring, partitions: int, clock: Callable[[], int]) -> None:
         versions.check()
+        connecting.install()
         fetching.install()
         self.settings = settings
         self._started = time.monotonic()

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from faust.types import TP
 
 from stream_app import stacks
-from stream_app.fastlane import fetching
+from stream_app.fastlane import connecting, fetching
 from stream_app.fastlane.table import ChunkTable, ChunkTables, PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 from stream_app.stores import MemoryStore
@@ -257,6 +257,7 @@ class Member:
         await self.app.stop()
 
     def _app(self) -> faust.App:
+        connecting.install()
         fetching.install()
         app = faust.App(
             self.group,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import aiokafka
+import aiokafka.conn
 import faust
 import pytest
 from aiokafka.client import AIOKafkaClient
@@ -67,6 +68,9 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (CoordinatorGroupRebalance._send_sync_group_request, ["self", "request"]),
     (Sender._send_produce_req, ["self", "node_id", "batches"]),
     (GroupCoordinator._send_req, ["self", "request"]),
+    (aiokafka.conn.AIOKafkaConnection.send, ["self", "request", "expect_response"]),
+    (aiokafka.conn.AIOKafkaConnection._send_sasl_token, ["self", "payload", "expect_response"]),
+    (aiokafka.conn.AIOKafkaConnection.close, ["self", "reason", "exc"]),
     (driver.Consumer.maybe_wait_for_commit_to_finish, ["self"]),
     (driver.Consumer.earliest_offsets, ["self", "partitions"]),
     (driver.Consumer.assignment, ["self"]),
@@ -121,6 +125,7 @@ CALLERS: list[tuple[Callable[..., Any], list[str]]] = [
     (aiokafka.AIOKafkaConsumer.start, ["GroupCoordinator("]),
     (aiokafka.AIOKafkaProducer.__init__, ["Sender("]),
     (Sender._sender_routine, ["self._send_produce_req("]),
+    (aiokafka.conn.create_conn, ["AIOKafkaConnection("]),
     (AIOKafkaClient.send, ["self._conns[(node_id, group)]"]),
     (base.Transport.create_consumer, ["Consumer"]),
     (base.Transport.create_producer, ["Producer"]),
