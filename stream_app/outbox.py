@@ -40,6 +40,8 @@ class Piece:
     """How many events it holds; with none of a round either nobody need wait for it."""
     swept: int = 0
     """How many customers of a round it holds."""
+    took: int = 0
+    """Nanoseconds that computing it took where it is of a round, which goes on only for so long before it is stored."""
 
     @property
     def concerns_customers(self) -> bool:
@@ -77,7 +79,8 @@ class Outbox:
         self._pending: dict[int, list[Piece]] = {}
         """By partition."""
         self._ahead = 0
-        self._swept = 0
+        self._taken = 0
+        """Nanoseconds that computing what is pending of a round took."""
         self._last_event = 0.0
         self._in_flight = 0
         self._work = asyncio.Event()
@@ -99,7 +102,7 @@ class Outbox:
         """Take a piece of work over at once, then wait until there is room for another."""
         self._pending.setdefault(piece.work.partition, []).append(piece)
         self._ahead += piece.size
-        self._swept += piece.swept
+        self._taken += piece.took
         if piece.concerns_customers:
             self._in_flight += 1
             self._idle.clear()
@@ -112,7 +115,7 @@ class Outbox:
 
     async def turn(self) -> None:
         """Wait until more of a round may be submitted without holding up the events."""
-        while self._swept >= share(self._ahead, time.monotonic() - self._last_event):
+        while self._taken >= share(self._ahead, time.monotonic() - self._last_event):
             self._room.clear()
             await self._room.wait()
 
@@ -148,7 +151,7 @@ class Outbox:
                 group.closed[partition] = customers, records
             group.pieces += pieces
             self._ahead -= sum(piece.size for piece in pieces)
-            self._swept -= sum(piece.swept for piece in pieces)
+            self._taken -= sum(piece.took for piece in pieces)
             self._room.set()
             await asyncio.sleep(0)
         return group

@@ -1,23 +1,27 @@
-"""How much of a round may wait beside the events: they come first, and the round still comes to its end."""
+"""How much of a round may wait beside the events: they come first, and the round still comes to its end.
+
+Counted in the time that computing it took, not in customers: a slow machine, or one that is busy, then stores fewer together.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-BESIDE: Final = 150
-"""Customers of a round that are stored together while events come: an event waits for the group before it, so that must be small."""
-ALONE: Final = 500
+BESIDE: Final = 4_000_000
+"""Nanoseconds of a round whose customers are stored together while events come: an event waits for the group before it, so that must be
+small. Encoding and sending takes as long again; about 150 customers on the machine of docs/performance.md."""
+ALONE: Final = 13_000_000
 """... while none comes: more would be hardly faster, and the next event would have to wait for them."""
 QUIET: Final = 1.0
 """Seconds without an event after which none is expected."""
-PER_EVENT: Final = 4
-"""Of so many events that wait, one customer of a round goes with them, though events come faster than they can be handled."""
+PER_EVENT: Final = 7_000
+"""Nanoseconds of a round that go with each event that waits, though events come faster than they can be handled."""
 
 
 def share(events: int, quiet: float) -> int:
-    """How many customers of a round may wait to be stored beside `events` that wait, `quiet` seconds after the last event came.
+    """For how many nanoseconds of a round may be computed and wait to be stored beside `events` that wait, `quiet` seconds after the last event.
 
     >>> share(0, 60.0), share(1, 0.001), share(4000, 0.001)
-    (500, 150, 1000)
+    (13000000, 4000000, 28000000)
     """
-    return ALONE if quiet >= QUIET else max(BESIDE, events // PER_EVENT)
+    return ALONE if quiet >= QUIET else max(BESIDE, events * PER_EVENT)

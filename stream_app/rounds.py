@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,11 +28,16 @@ class Rounds:
     """Makes rounds, one at a time."""
 
     def __init__(
-        self, outbox: Outbox, customers: Callable[[int], Customers | None], owned: Callable[[], frozenset[int]]
+        self,
+        outbox: Outbox,
+        customers: Callable[[int], Customers | None],
+        owned: Callable[[], frozenset[int]],
+        timer: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._outbox = outbox
         self._customers = customers
         self._owned = owned
+        self._timer = timer
 
     async def make(
         self,
@@ -55,14 +61,17 @@ class Rounds:
                 if not goes_on() or customers is None or partition not in self._owned():
                     return None
                 part = keys[first : first + size]
+                begun = self._timer()
                 work = treat(part, partition, customers)
+                took = self._timer() - begun
                 remaining -= len(part)
                 left(remaining)
                 if work.rescored:
                     decided += work.rescored
                     changed += len(work.changes)
                     last = asyncio.get_running_loop().create_future()
-                    await self._outbox.submit(Piece(work, partial(last.set_result, None), size=0, swept=work.rescored))
+                    done = partial(last.set_result, None)
+                    await self._outbox.submit(Piece(work, done, size=0, swept=work.rescored, took=took))
                 await asyncio.sleep(0)
         if last is not None:  # what was handed over before it is stored before it
             await last

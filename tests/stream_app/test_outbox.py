@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from stream_app.stores import MemoryStore
 from stream_app.work import Work
 
 SLICE = 10
+TOOK = 500_000
+"""Nanoseconds that a slice takes."""
 
 
 class Broker:
@@ -70,7 +73,8 @@ class Desk:
             self.customers.stored(0)
         self.groups: list[Group] = []
         self.outbox = Outbox(object, "test", lambda: 0, lambda p: self.customers, self.groups.append, pytest.fail)
-        self.rounds = Rounds(self.outbox, lambda p: self.customers, lambda: frozenset([0]))
+        timer = count(0, TOOK).__next__
+        self.rounds = Rounds(self.outbox, lambda p: self.customers, lambda: frozenset([0]), timer)
         self.outbox.start()
 
     async def event(self, key: bytes = b"c0") -> None:
@@ -139,30 +143,30 @@ def test_a_groups_changelog_waits_for_its_changes_and_the_next_groups_changes_go
     asyncio.run(law())
 
 
-def test_while_events_come_few_customers_of_a_round_wait_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_events_come_little_of_a_round_waits_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     async def law() -> None:
-        desk = Desk(monkeypatch, customers=10 * ALONE)
+        desk = Desk(monkeypatch, customers=1000)
         await desk.event()
         going = asyncio.create_task(desk.round())
         await settled()  # the event is on its way and not acknowledged
-        assert desk.outbox._swept == BESIDE
+        assert desk.outbox._taken == BESIDE
         await asyncio.wait_for(desk.event(), 1)  # which need not wait for it
         desk.broker.answer_all()
         done = await asyncio.wait_for(going, 30)
-        assert (done.decided, done.changed) == (10 * ALONE, 0)
+        assert (done.decided, done.changed) == (1000, 0)
         sizes = [sum(piece.swept for piece in group.pieces) for group in desk.groups]
-        assert sum(sizes) == 10 * ALONE
-        assert max(sizes) == BESIDE
+        assert sum(sizes) == 1000
+        assert max(sizes) == BESIDE // TOOK * SLICE
 
     asyncio.run(law())
 
 
 def test_where_no_event_comes_a_round_takes_more_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def law() -> None:
-        desk = Desk(monkeypatch, customers=10 * ALONE)
+        desk = Desk(monkeypatch, customers=1000)
         going = asyncio.create_task(desk.round())
         await settled()
-        assert desk.outbox._swept == ALONE
+        assert desk.outbox._taken == ALONE
         going.cancel()
 
     asyncio.run(law())
@@ -170,14 +174,14 @@ def test_where_no_event_comes_a_round_takes_more_at_a_time(monkeypatch: pytest.M
 
 def test_a_round_goes_on_though_events_come_faster_than_they_can_be_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     async def law() -> None:
-        desk = Desk(monkeypatch, customers=10 * ALONE)
+        desk = Desk(monkeypatch, customers=5000)
         for _ in range(2):
             await desk.event()
             await settled()
         waiting = [asyncio.create_task(desk.event()) for _ in range(2 * AHEAD)]
         going = asyncio.create_task(desk.round())
         await settled()
-        assert desk.outbox._swept == 2 * AHEAD // PER_EVENT
+        assert desk.outbox._taken == 2 * AHEAD * PER_EVENT
         for task in (*waiting, going):
             task.cancel()
 
@@ -225,5 +229,5 @@ def test_what_events_and_a_round_do_at_the_same_time_is_all_stored_as_of_each_gr
 
 @given(st.integers(0, 10**6), st.floats(0, 100))
 def test_the_share_of_a_round_is_bounded_and_never_nothing(events: int, quiet: float) -> None:
-    assert min(BESIDE, ALONE) <= share(events, quiet) <= max(ALONE, BESIDE, events // PER_EVENT)
+    assert min(BESIDE, ALONE) <= share(events, quiet) <= max(ALONE, BESIDE, events * PER_EVENT)
     assert quiet < QUIET or share(events, quiet) == ALONE
