@@ -104,7 +104,7 @@ def _from_the_future(messages: Iterator[Message]) -> Iterator[Message]:
             yield order(int(message[1]), 10_000_000 + number, timestamp=next(times))
 
 
-BURST: Final = 250_000
+BURST: Final = 1_000_000
 """Customers of whom nothing was heard before, all at once."""
 
 
@@ -137,7 +137,7 @@ TRAFFIC: Final = (
         workers=("a",), rate=1000, seconds=12, customers=3000, inflict=_killed_once, mixed=_from_the_future, check=letters,
     ),
     Fault(
-        name="burst", text="250,000 customers order for the first time, as fast as they can be sent; kill -9 of one of two workers at 7 s",
-        workers=("a", "b"), rate=100_000, seconds=2, customers=1000, inflict=_killed_once, mixed=_burst,
+        name="burst", text="a million customers order for the first time, as fast as they can be sent; kill -9 of one of two workers at 7 s",
+        workers=("a", "b"), rate=100_000, seconds=11, customers=1000, inflict=_killed_once, mixed=_burst,
     ),
 )  # fmt: skip
