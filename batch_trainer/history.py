@@ -132,7 +132,7 @@ def _rows(warehouse: Warehouse) -> Table:
         _part(cancelled, kind=_CANCEL, at=cancelled.ordered_at, id=cancelled.order_id, order_id=cancelled.order_id),
     ]
     if warehouse.customers is not None:
-        parts.append(_signed_up(warehouse.customers, orders))
+        parts.append(_signed_up(warehouse.customers, orders, warehouse.refunds))
     if warehouse.refunds is not None:
         refunds = warehouse.refunds
         parts.append(
@@ -183,13 +183,17 @@ def _ordered(orders: Table, items: Table | None) -> Table:
     )
 
 
-def _signed_up(customers: Table, orders: Table) -> Table:
-    first = orders.group_by("user_id").agg(first_order=orders.ordered_at.min())
+def _signed_up(customers: Table, orders: Table, refunds: Table | None) -> Table:
+    """Who has no date of hers signed up before the first that is known of her: an order, or a refund of one that is not."""
+    done = orders.select("user_id", done_at=orders.ordered_at)
+    if refunds is not None:
+        done = ibis.union(done, refunds.select("user_id", done_at=refunds.refunded_at))
+    first = done.group_by("user_id").agg(first_done=done.done_at.min())
     joined = customers.left_join(first, "user_id")
     return _part(
         joined,
         kind=_SIGNUP,
-        at=joined.signed_up_at.fill_null(joined.first_order).fill_null(0),
+        at=joined.signed_up_at.fill_null(joined.first_done).fill_null(0),
         dated=joined.signed_up_at.notnull(),
         age=joined.age,
         gender=joined.gender,

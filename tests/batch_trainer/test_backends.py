@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -165,8 +166,22 @@ def active(known: dict[str, Facts]) -> dict[str, Facts]:
     return {user_id: f for user_id, f in known.items() if f.placed_orders or f.returned_orders}
 
 
+REFUNDED_FIRST = Shop(
+    {
+        "customers": [("a", None, 30.0, "F", "DE", "Search")],
+        "orders": [
+            ("1", "b", datetime.fromisoformat("2024-01-01"), "Complete", 5.0),
+            ("2", "a", datetime.fromisoformat("2024-01-06"), "Complete", 5.0),
+        ],
+        "refunds": [("r", "0", "a", datetime.fromisoformat("2024-01-03"), 5.0)],
+    }
+)
+"""Someone whose sign-up has no date, and of whom a refund is known before her first order."""
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(shop=shops(), day=st.integers(-1, 7))
+@example(shop=REFUNDED_FIRST, day=2)
 def test_a_warehouse_as_of_a_moment_counts_the_events_until_then(shop: Shop, day: int) -> None:
     moment = parse_rfc3339("2024-01-02") + day * DAY
     with TemporaryDirectory() as directory:
