@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-BESIDE: Final = 4_000_000
+BESIDE: Final = 1_500_000
 """Nanoseconds of a round whose customers are stored together while events come: an event waits for the group before it, so that must be
-small. Encoding and sending takes as long again; about 150 customers on the machine of docs/performance.md."""
-ALONE: Final = 13_000_000
+small. Encoding and sending them takes several times as long; about 150 customers where one is decided anew in ten microseconds."""
+ALONE: Final = 4_500_000
 """... while none comes: more would be hardly faster, and the next event would have to wait for them."""
 QUIET: Final = 1.0
 """Seconds without an event after which none is expected."""
-PER_EVENT: Final = 7_000
+PER_EVENT: Final = 2_000
 """Nanoseconds of a round that go with each event that waits, though events come faster than they can be handled."""
 
 
@@ -22,6 +22,6 @@ def share(events: int, quiet: float) -> int:
     """For how many nanoseconds of a round may be computed and wait to be stored beside `events` that wait, `quiet` seconds after the last event.
 
     >>> share(0, 60.0), share(1, 0.001), share(4000, 0.001)
-    (13000000, 4000000, 28000000)
+    (4500000, 1500000, 8000000)
     """
     return ALONE if quiet >= QUIET else max(BESIDE, events * PER_EVENT)
