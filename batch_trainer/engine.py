@@ -40,6 +40,7 @@ _EMBEDDED: Final = {
     "memory_limit": "700MB",
     "threads": str(min(os.cpu_count() or 1, 4)),  # more would not fit into the memory
     "preserve_insertion_order": "false",
+    "enable_progress_bar": "false",  # from `python -c` and notebooks it would be drawn into what we print
 }
 """How DuckDB runs inside this process, unless the URL says otherwise: what it may hold in memory is ours, the rest goes to the disk."""
 

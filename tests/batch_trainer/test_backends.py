@@ -331,3 +331,17 @@ def test_text_that_postgres_cannot_try_is_told(servers: Servers, tmp_path: Path)
 def test_a_setting_that_duckdb_does_not_know_is_told() -> None:
     with pytest.raises(WarehouseError, match="memory_limitt"):
         open_warehouse("duckdb://?memory_limitt=1GB", "thelook")
+
+
+@pytest.mark.parametrize(("query", "drawn"), [("", False), ("?enable_progress_bar=true", True)])
+def test_duckdb_draws_no_progress_into_what_a_script_prints_unless_asked(query: str, drawn: bool) -> None:
+    """DuckDB draws it for `python -c`, notebooks and prompts by itself: so this is asked there."""
+    code = f"""
+from batch_trainer.source import Source
+from batch_trainer.warehouse import open_warehouse
+tiny = Source(name="tiny", relations={{"orders": "SELECT 'o' AS order_id, 'c' AS user_id, TIMESTAMP '2020-01-01' AS ordered_at"}})
+with open_warehouse("duckdb://{query}", tiny) as warehouse:
+    print(warehouse.backend.con.sql("SELECT current_setting('enable_progress_bar')").fetchone())
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed == f"({drawn},)\n"
