@@ -45,6 +45,8 @@ REDIS_P99_MS: Final = 50.0
 LISTENERS: Final = 200
 SPARE: Final = 30.0
 """Seconds that the events go on beyond what the questions should take: a slow machine asks for longer."""
+SETTLING: Final = 30.0
+"""Seconds of events before anything is asked: a broker started a minute ago compiles what is now asked of it, for which it takes half a core."""
 WARM: Final = 3.0
 """Seconds at the start of each stretch that are not counted."""
 
@@ -93,7 +95,7 @@ def measure(plan: Plan, directory: Path, say: Callable[[str], None]) -> dict[str
 def _measure(plan: Plan, directory: Path, say: Callable[[str], None], found: _Found) -> None:
     artifact, _ = calibrated(float(plan.history))
     stretch = plan.seconds + WARM
-    count = int(plan.events * (2 * stretch + SPARE))
+    count = int(plan.events * (SETTLING + 2 * stretch + SPARE))
     stream = Shop(plan.customers, rounds=1).messages(plan.customers * plan.history + count)
     recent: deque[Message] = deque(maxlen=1_000)
     with installed(directory, artifact) as made, _worker(made) as worker:
@@ -112,7 +114,7 @@ def _measure(plan: Plan, directory: Path, say: Callable[[str], None], found: _Fo
                 say(f"{plan.listeners} listeners; {plan.events:g} events/s begin")
                 load = _load(plan, made, directory, len(live))
                 wait_for(lambda: bool(touched.times), "the first live event is in Redis", 120, load.alive, 0.05)
-                time.sleep(WARM)
+                time.sleep(SETTLING)
                 processes = {"api": api, "worker": worker.process, "listeners": listeners}
                 from_wall, from_clock = time.time(), time.monotonic()
                 before = {name: process.cpu() for name, process in processes.items()}
