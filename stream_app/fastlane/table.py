@@ -27,7 +27,11 @@ class PartitionStore(memory.Store):
         self.owned: frozenset[int] = frozenset()
         """Partitions whose state is complete here and which this worker may change."""
         self.on_owned: Callable[[frozenset[int]], None] = lambda gained: None
-        """Called with the partitions owned when work on them may begin."""
+        """Called with the partitions owned when work on them may begin; `overtaken` then tells what others did meanwhile."""
+        self.overtaken: dict[int, dict[bytes, None]] = {}
+        """Of the partitions that were owned before: the keys of records that others have written since, while this worker was away."""
+        self._held: frozenset[int] = frozenset()
+        """What was owned last."""
         self.recovered = 0
         """Records read from the changelog since the process started."""
 
@@ -46,6 +50,8 @@ class PartitionStore(memory.Store):
             message = event.message
             rows = {record.key: record.value for record in message.value}
             self._partition(message.partition).put(rows, message.offset)
+            if message.partition in self._held:
+                self.overtaken.setdefault(message.partition, {}).update(dict.fromkeys(rows))
             self.recovered += len(message.value)
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -57,6 +63,8 @@ class PartitionStore(memory.Store):
         """What was recovered last is ours."""
         self.owned = self._recovered
         self.on_owned(self.owned)
+        self._held = self.owned
+        self.overtaken.clear()
 
     def release(self) -> None:
         """Nothing is ours while the group rebalances; what is kept is completed by the next recovery."""
