@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.events import MAX_ID
@@ -84,11 +86,28 @@ def version(row: Membership) -> str:
     return f'W/"{row.sequence}.{row.revision}.{row.model_id}"'
 
 
+class Frequent(APIRoute):
+    """Asked for hundreds of times a second: an id that is one goes straight to the endpoint, for which the framework would take a tenth of the
+    process. It describes this route like any other, and says what is wrong with an id that is none."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See APIRoute."""
+        thorough, endpoint = super().get_route_handler(), self.endpoint
+
+        async def handler(request: Request) -> Response:
+            user_id: str = request.path_params["user_id"]
+            if not 0 < len(user_id) <= MAX_ID:
+                return await thorough(request)
+            answer: Response = await endpoint(user_id, request.headers.get("if-none-match"))
+            return answer
+
+        return handler
+
+
 def router(services: Services) -> APIRouter:
     """The endpoints."""
     api = APIRouter(prefix="/v1/users", tags=["customers"])
 
-    @api.get("/{user_id}", response_model=User, responses=responses(401, 404, 422, 429, 503))
     async def user(
         user_id: UserId,
         known: IfNoneMatch = None,
@@ -100,6 +119,9 @@ def router(services: Services) -> APIRouter:
         if holds(tag, known):
             return unchanged(headers)
         return Response(body(found, services.clock()), headers=headers, media_type="application/json")
+
+    problems = responses(401, 404, 422, 429, 503)
+    api.add_api_route("/{user_id}", user, response_model=User, responses=problems, route_class_override=Frequent)
 
     @api.post("/batch", responses=responses(401, 413, 422, 429, 503))
     async def batch(asked: Asked) -> Users:

@@ -7,6 +7,7 @@ import redis
 from fastapi.testclient import TestClient
 
 from sandbox.redis import Redis
+from schemas.events import MAX_ID
 from schemas.features import Facts
 from schemas.membership import Membership, sizes_key
 from schemas.registry import Registry
@@ -63,6 +64,12 @@ def test_many_customers_are_told_in_one_call_and_unknown_ones_named(api: TestCli
 
 def test_an_unknown_customer_is_a_problem_that_says_why(api: TestClient) -> None:
     assert "no event of hers" in problem(api.get("/v1/users/nobody"), 404)
+
+
+def test_an_id_that_is_too_long_is_refused_with_the_rule(api: TestClient, settings: Settings) -> None:
+    put(settings, customer("9" * MAX_ID))
+    assert api.get(f"/v1/users/{'9' * MAX_ID}").json()["user_id"] == "9" * MAX_ID
+    assert f"at most {MAX_ID} characters" in problem(api.get(f"/v1/users/{'9' * (MAX_ID + 1)}"), 422)
 
 
 def test_what_if_by_facts_is_the_models_own_answer(api: TestClient) -> None:
