@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import faust
 import pytest
 
+from stream_app.fastlane.batches import Record, send
 from stream_app.fastlane.table import PartitionStore
 from stream_app.stores import MemoryStore
+from tests.fastlane.conftest import Members
+from tests.fastlane.lane import Log, Member
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -57,3 +62,40 @@ def test_a_partition_that_somebody_else_owned_for_a_whole_assignment_is_a_new_on
     owning(store, 1)
     read(store, 0, 19, b"a")
     assert owning(store, 0, 1) == {}
+
+
+def test_a_member_that_missed_an_assignment_is_told_what_others_wrote(log: Log, member: Members) -> None:
+    topic = log.create("orders", 4)
+    changelog = log.create("changelog", 4, cleanup_policy="compact")
+    stays = member(topic, tables=(changelog,), partitions=4).start()
+    returns = member(topic, tables=(changelog,), partitions=4).start()
+    wait_for(
+        lambda: len(stays.assigned) == len(returns.assigned) == 2 and returns.is_ready, "the partitions are shared"
+    )
+    held = {tp.partition for tp in returns.assigned}
+    told = noting(returns)
+    back = threading.Event()
+    returns.consumer._thread.thread_loop.call_soon_threadsafe(back.wait)  # no heartbeat until then
+    try:
+        wait_for(lambda: len(stays.assigned) == 4 and stays.is_ready, "the other one is taken for dead", 60)
+        records = {partition: [Record(b"of %d" % partition, b"v")] for partition in range(4)}
+        stays.call(send(stays.app.producer.client, changelog, records))  # type: ignore[attr-defined]
+    finally:
+        back.set()
+    wait_for(
+        lambda: len(stays.assigned) == len(returns.assigned) == 2 and bool(told), "the partitions are shared again"
+    )
+    assert returns.store is not None
+    came_back = returns.store.owned & held
+    assert came_back
+    assert came_back <= told.keys() <= held, "of what is new to it, everything is written anyway"
+    assert told == {p: [b"of %d" % p] for p in told}
+
+
+def noting(one: Member) -> dict[int, list[bytes]]:
+    """What a member is told from now on whenever it owns partitions."""
+    told: dict[int, list[bytes]] = {}
+    assert one.store is not None
+    store = one.store
+    store.on_owned = lambda owned: told.update({p: list(keys) for p, keys in store.overtaken.items() if p in owned})
+    return told
