@@ -214,9 +214,7 @@ class Worker:
         share = AT_HAND // max(1, len(owned))
         self._customers = {p: Customers(self.store.partitions[p], share) for p in owned}
         self.metrics.partitions.set(len(owned))
-        self.projection.own(owned)
-        for partition in owned & self.store.overtaken.keys():  # their last owner may have left before Redis showed it
-            self.projection.touch(partition, self.store.overtaken[partition])
+        self.projection.own(owned, self.store.overtaken)
         self.sweep.wake()
         self.ageing.again()
         _log.info("partitions ready", partitions=sorted(owned), customers=self.known)

@@ -145,13 +145,16 @@ class Projection:
         self._dirty.setdefault(partition, {}).update(dict.fromkeys(keys))
         self._touched.set()
 
-    def own(self, partitions: frozenset[int]) -> None:
-        """These partitions are ours now: whatever their last owner could not write any more is written again."""
+    def own(self, partitions: frozenset[int], overtaken: Mapping[int, Iterable[bytes]]) -> None:
+        """These partitions are ours now, and whatever their last owner could not write any more is written again: new ones whole, of those
+        that were ours before only the `overtaken`, whose records others have stored meanwhile."""
         for waiting in (self._dirty, self._backlog):
             for partition in [p for p in waiting if p not in partitions]:
                 del waiting[partition]  # type: ignore[attr-defined]
         for partition in partitions - self._owned:
             self._touch_all(partition)
+        for partition in partitions & overtaken.keys():
+            self.touch(partition, overtaken[partition])
         self._owned = partitions
         self._unmarked = set(partitions)
 

@@ -34,18 +34,21 @@ class Store:
 
 
 class Everyone:
-    """Customers of one partition: whoever is asked for."""
+    """Customers of one partition: whoever is asked for; three who are known from before."""
+
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
 
     def look(self, key: bytes) -> Customer:
         return ONE
 
     def keys(self) -> list[bytes]:
-        return []
+        return [name(self._partition, n).encode() for n in range(3)]
 
 
 def made(store: Store, *, is_busy: bool = False) -> Projection:
     projection = Projection(
-        store, "t:", Metrics(), interval=0.0, clock=lambda: 0, customers=lambda _: Everyone(), model=model, is_busy=lambda: is_busy
+        store, "t:", Metrics(), interval=0.0, clock=lambda: 0, customers=Everyone, model=model, is_busy=lambda: is_busy
     )  # type: ignore[arg-type] # fmt: skip
     projection._look_at = float("inf")
     return projection
@@ -91,3 +94,17 @@ def test_those_whom_redis_did_not_take_are_written_again() -> None:
             assert expected == 2
         assert projection.pending == expected
     assert sorted(store.calls[0]) == ["3-1", "3-2"]
+
+
+def test_a_new_partition_is_written_whole_and_one_that_comes_back_where_others_wrote() -> None:
+    store = Store()
+    projection = made(store)
+    owned: list[tuple[frozenset[int], dict[int, list[bytes]]]] = [
+        (frozenset({0}), {}),
+        (frozenset({0, 1}), {0: [b"0-1"]}),
+        (frozenset({1}), {0: [b"0-2"], 1: [b"1-2"]}),
+    ]
+    for partitions, overtaken in owned:
+        projection.own(partitions, overtaken)
+        asyncio.run(projection._round())
+    assert [sorted(call) for call in store.calls] == [["0-0", "0-1", "0-2"], ["0-1", "1-0", "1-1", "1-2"], ["1-2"]]
