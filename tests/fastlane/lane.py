@@ -18,6 +18,7 @@ from faust.types import TP
 
 from stream_app import stacks
 from stream_app.fastlane import connecting, fetching
+from stream_app.fastlane.batches import Record, send
 from stream_app.fastlane.table import ChunkTable, ChunkTables, PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 from stream_app.stores import MemoryStore
@@ -192,6 +193,11 @@ class Member:
     def call(self, coroutine: Coroutine[Any, Any, Any], timeout: float = 60) -> Any:
         """Run something in the member's event loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
+
+    def send(self, topic: str, records: dict[int, list[Record]]) -> dict[int, int]:
+        """Send records as the worker does; the last offset per partition."""
+        last: dict[int, int] = self.call(send(self.app.producer.client, topic, records))  # type: ignore[attr-defined]
+        return last
 
     def soon(self, callback: Callable[..., Any], *args: Any) -> None:
         """Call something in the member's event loop."""

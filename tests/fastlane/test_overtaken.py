@@ -9,11 +9,11 @@ from typing import Any
 import faust
 import pytest
 
-from stream_app.fastlane.batches import Record, send
+from stream_app.fastlane.batches import Record
 from stream_app.fastlane.table import PartitionStore
 from stream_app.stores import MemoryStore
 from tests.fastlane.conftest import Members
-from tests.fastlane.lane import Log, Member
+from tests.fastlane.lane import Log
 from tests.waiting import wait_for
 
 
@@ -32,10 +32,16 @@ def read(store: PartitionStore, partition: int, offset: int, *keys: bytes) -> No
     store.apply_changelog_batch([SimpleNamespace(message=message)], None, None)
 
 
-def owning(store: PartitionStore, *partitions: int) -> dict[int, list[bytes]]:
-    """What is told when these are owned from now on."""
+def noting(store: PartitionStore) -> dict[int, list[bytes]]:
+    """What is told from now on whenever partitions are owned."""
     told: dict[int, list[bytes]] = {}
     store.on_owned = lambda owned: told.update({p: sorted(keys) for p, keys in store.overtaken.items() if p in owned})
+    return told
+
+
+def owning(store: PartitionStore, *partitions: int) -> dict[int, list[bytes]]:
+    """What is told when these are owned from now on."""
+    told = noting(store)
     store._recovered = frozenset(partitions)
     store.own()
     return told
@@ -69,33 +75,20 @@ def test_a_member_that_missed_an_assignment_is_told_what_others_wrote(log: Log, 
     changelog = log.create("changelog", 4, cleanup_policy="compact")
     stays = member(topic, tables=(changelog,), partitions=4).start()
     returns = member(topic, tables=(changelog,), partitions=4).start()
-    wait_for(
-        lambda: len(stays.assigned) == len(returns.assigned) == 2 and returns.is_ready, "the partitions are shared"
-    )
-    held = {tp.partition for tp in returns.assigned}
-    told = noting(returns)
+    assert returns.store is not None
+    kept = returns.store
+    wait_for(lambda: len(stays.assigned) == len(kept.owned) == 2, "the partitions are shared")
+    held, told = kept.owned, noting(kept)
     back = threading.Event()
     returns.consumer._thread.thread_loop.call_soon_threadsafe(back.wait)  # no heartbeat until then
     try:
         wait_for(lambda: len(stays.assigned) == 4 and stays.is_ready, "the other one is taken for dead", 60)
         records = {partition: [Record(b"of %d" % partition, b"v")] for partition in range(4)}
-        stays.call(send(stays.app.producer.client, changelog, records))  # type: ignore[attr-defined]
+        stays.send(changelog, records)
     finally:
         back.set()
-    wait_for(
-        lambda: len(stays.assigned) == len(returns.assigned) == 2 and bool(told), "the partitions are shared again"
-    )
-    assert returns.store is not None
-    came_back = returns.store.owned & held
+    wait_for(lambda: bool(told) and len(stays.assigned) == len(kept.owned) == 2, "the partitions are shared again")
+    came_back = kept.owned & held
     assert came_back
     assert came_back <= told.keys() <= held, "of what is new to it, everything is written anyway"
     assert told == {p: [b"of %d" % p] for p in told}
-
-
-def noting(one: Member) -> dict[int, list[bytes]]:
-    """What a member is told from now on whenever it owns partitions."""
-    told: dict[int, list[bytes]] = {}
-    assert one.store is not None
-    store = one.store
-    store.on_owned = lambda owned: told.update({p: list(keys) for p, keys in store.overtaken.items() if p in owned})
-    return told

@@ -8,17 +8,11 @@ import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from stream_app.fastlane.batches import Record, send
+from stream_app.fastlane.batches import Record
 from stream_app.fastlane.transport import MAX_CHUNK
 from tests.fastlane.conftest import Members
 from tests.fastlane.lane import Log, Member, count, rows
 from tests.waiting import wait_for
-
-
-def store(one: Member, topic: str, records: dict[int, list[Record]]) -> dict[int, int]:
-    """Send records as the worker does; the last offset per partition."""
-    last: dict[int, int] = one.call(send(one.app.producer.client, topic, records))  # type: ignore[attr-defined]
-    return last
 
 
 def latest(records: list[Record]) -> dict[bytes, bytes]:
@@ -36,11 +30,11 @@ def test_a_batch_of_any_size_is_stored_in_order_and_its_last_offset_told(log: Lo
         partition: [Record(b"%d" % n, b"x" * size, [("h", b"v")]) for n, size in enumerate(sizes)]
         for partition in (0, 2)
     }
-    assert store(one, out, records) == {0: len(sizes) - 1, 2: len(sizes) - 1}
+    assert one.send(out, records) == {0: len(sizes) - 1, 2: len(sizes) - 1}
     found = log.read(out)
     assert [row.value for row in found[TP(out, 0)]] == [record.value for record in records[0]]
     assert [row.value for row in found[TP(out, 2)]] == [record.value for record in records[2]]
-    assert store(one, out, {}) == {}
+    assert one.send(out, {}) == {}
 
 
 def test_a_successor_finds_the_latest_record_of_every_key_and_no_deleted_one(log: Log, member: Members) -> None:
@@ -54,7 +48,7 @@ def test_a_successor_finds_the_latest_record_of_every_key_and_no_deleted_one(log
         ]
         for partition in range(3)
     }
-    store(one, changelog, records)
+    one.send(changelog, records)
     one.stop()
     two = member(topic, tables=(changelog,)).start()
     assert two.stored == {partition: latest(found) for partition, found in records.items()}
@@ -69,7 +63,7 @@ def test_moved_partitions_are_complete_where_they_are_and_a_survivor_has_them_al
     more: dict[str, Any] = {"tables": (changelog,), "partitions": 4, "table_standby_replicas": standbys}
     one = member(topic, **more).start()
     first = {p: [Record(b"%d" % n, b"%d" % n) for n in range(1_000)] for p in range(4)}
-    store(one, changelog, first)
+    one.send(changelog, first)
     two = member(topic, **more).start()
     wait_for(lambda: len(one.assigned) == len(two.assigned) == 2, "the partitions are shared")
     expected = {partition: latest(found) for partition, found in first.items()}
@@ -82,7 +76,7 @@ def test_moved_partitions_are_complete_where_they_are_and_a_survivor_has_them_al
         assert one.stored | two.stored == expected
         assert one.stored.keys() == {tp.partition for tp in one.assigned}, "what has moved is forgotten"
     second = {p: [Record(b"%d" % n, b"later" if n % 3 else None) for n in range(300)] for p in range(4)}
-    store(one, changelog, second)
+    one.send(changelog, second)
     expected = {p: latest(first[p] + second[p]) for p in range(4)}
     one.stop()
     wait_for(lambda: len(two.assigned) == 4, "the survivor has taken over")
