@@ -183,12 +183,12 @@ def test_with_the_least_rights_everything_works_and_no_log_holds_a_secret(
             assert code == 0, (arguments, document)
             seen += json.dumps(document)
         assert steps_of_the_loop(fortress) == ["training-started", "candidate-published"]
+        wait_for(lambda: "the drift check is ours" in worker.log.read_text(), "the worker has the drift check")
         assert worker.stop() == 0
     finally:
         shop.close()
     seen += worker.log.read_text() + caplog.text
     assert "partitions ready" in seen
-    assert "the drift check is ours" in seen
     for refusal in ("authorization failed", "no permissions", "is tried again"):
         assert refusal not in seen.lower(), refusal
     hidden = [*fortress.passwords.values(), fortress.kafka.password, SIGNER.to_text(), TOKEN]
