@@ -7,21 +7,18 @@ begun again anywhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from schemas.model import Model
 from schemas.times import rfc3339
-from stream_app.customers import Customers
+from stream_app.anew import Moment
 from stream_app.rounds import Rounds
-from stream_app.work import Work, age
 
 LOOK_EVERY: Final = 1.0
 """Seconds between looks at the calendar."""
-SLICE: Final = 50
-"""Customers looked at per slice: about half a millisecond of the event loop."""
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -55,10 +52,10 @@ class Ageing:
                 self._done = None
 
     async def _pass(self, model: Model, today: int) -> bool:
-        def grow(keys: Sequence[bytes], partition: int, customers: Customers) -> Work:
-            return age(keys, partition, customers, model, rfc3339(self._clock()), today)
+        def moment() -> Moment:
+            return Moment(rfc3339(self._clock()), today)
 
-        done = await self._rounds.make(grow, SLICE, lambda: self._done is not None and self._model() is model)
+        done = await self._rounds.make("time", model, moment, lambda: self._done is not None and self._model() is model)
         if done is not None:
             _log.info("every customer is as of today", model_id=model.id, decided=done.decided, changed=done.changed)
         return done is not None

@@ -38,6 +38,7 @@ from stream_app.fastlane.lease import Lease, LeaseLost
 from stream_app.fastlane.table import PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 from stream_app.health import Progress, standing
+from stream_app.helper import helper
 from stream_app.logends import RECREATED
 from stream_app.metrics import Metrics
 from stream_app.outbox import Group, Outbox, Piece
@@ -98,9 +99,9 @@ class Worker:
         self._customers: dict[int, Customers] = {}
         self.outbox = Outbox(self._client, settings.app_id, clock, self.customers, self._on_stored, self.die)
         self.blocks = Collector()
-        rounds = Rounds(self.outbox, self.customers, lambda: self.store.owned)
-        self.sweep = Sweep(rounds, self.metrics, clock, self.today, lambda: self.model)
-        self.ageing = Ageing(rounds, clock, self.today, lambda: self.model)
+        self.rounds = Rounds(self.outbox, self.customers, lambda: self.store.owned, helper)
+        self.sweep = Sweep(self.rounds, self.metrics, clock, self.today, lambda: self.model)
+        self.ageing = Ageing(self.rounds, clock, self.today, lambda: self.model)
         self._trusts = partial(is_signed, keys=keys)
         self.expiry = Expiry(self.outbox, clock, self.customers, lambda: self.store.owned)
         beside = connections.redis_async(settings)

@@ -31,6 +31,7 @@ def condition(worker: Worker) -> Condition:
         model_refused=state.refused,
         redis_error=state.redis_error,
         projection_error=worker.projection.error,
+        rounds_error=worker.rounds.error,
         stalled=worker.watchdog.reasons,
     )
 

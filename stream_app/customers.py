@@ -21,7 +21,7 @@ class Customers:
     ones that were opened stay unpacked beside them, `at_hand` of them at most once a group is closed.
     """
 
-    __slots__ = ("_at_hand", "_leaving", "_opened", "_store", "live")
+    __slots__ = ("_at_hand", "_leaving", "_opened", "_replaced", "_store", "live")
 
     def __init__(self, store: Store, at_hand: int = AT_HAND) -> None:
         self._store = store
@@ -33,6 +33,8 @@ class Customers:
         other: `look` finds the same."""
         self._opened: dict[bytes, Customer | None] = {}
         """None: she is to be deleted."""
+        self._replaced: dict[bytes, bytes] = {}
+        """Records that leave with the next group; whoever was opened after that is newer."""
 
     def look(self, key: bytes) -> Customer | None:
         """The customer as she is now, None where nothing is known of her; to be changed only once she is opened.
@@ -43,23 +45,43 @@ class Customers:
         if customer is None:
             if key in self._opened:
                 return self._opened[key]
-            for closed in reversed(self._leaving):
-                if key in closed:
-                    data = closed[key]
-                    break
-            else:
-                data = self._store.get(key)
+            data = self._at_rest(key)
             if data is not None:
                 customer = from_bytes(data)
         return customer
+
+    def _at_rest(self, key: bytes) -> bytes | None:
+        """Her record, for whoever is not open."""
+        data = self._replaced.get(key)
+        if data is not None:
+            return data
+        for closed in reversed(self._leaving):
+            if key in closed:
+                return closed[key]
+        return self._store.get(key)
+
+    def record(self, key: bytes) -> bytes | None:
+        """Her record as it would be if her group were closed now, None where nothing is known of her."""
+        if key not in self._opened:
+            return self._at_rest(key)
+        customer = self._opened[key]
+        return None if customer is None else to_bytes(customer)
 
     def open(self, key: bytes, customer: Customer) -> None:
         """Let a customer be changed: one that was looked at, or a new one."""
         self.live[key] = self._opened[key] = customer
 
-    def open_once(self, key: bytes, customer: Customer) -> None:
-        """The same for one who need not stay at hand when her group is closed: of a round, which comes to everybody."""
-        self._opened[key] = customer
+    def replace(self, key: bytes, before: bytes, after: bytes) -> bool:
+        """Put another record in the place of this one; False where something was done to her meanwhile, and nothing is replaced.
+
+        She is not kept at hand: whoever does this goes through everybody.
+        """
+        if self.record(key) != before:
+            return False
+        self._replaced[key] = after
+        self._opened.pop(key, None)
+        self.live.pop(key, None)
+        return True
 
     def drop(self, key: bytes) -> None:
         """Let nothing be left of a customer."""
@@ -69,9 +91,12 @@ class Customers:
     def close(self) -> dict[bytes, bytes | None]:
         """Encode everything open: the records to be sent, None for those to be deleted. Until they are stored they are kept beside the store."""
         closed = {key: None if customer is None else to_bytes(customer) for key, customer in self._opened.items()}
+        if self._replaced:
+            closed = {**self._replaced, **closed}
         if closed:
             self._leaving.append(closed)
         self._opened.clear()
+        self._replaced.clear()
         if len(self.live) > self._at_hand:
             self.live.clear()
         return closed
@@ -83,13 +108,13 @@ class Customers:
 
     def keys(self) -> list[bytes]:
         """The keys of all customers, those not stored yet too."""
-        on_their_way = dict.fromkeys(chain(self._opened, *self._leaving))
+        on_their_way = dict.fromkeys(chain(self._opened, self._replaced, *self._leaving))
         return [*self._store.keys(), *(key for key in on_their_way if self._store.get(key) is None)]
 
     def markers(self, keys: Iterable[bytes], ended: Callable[[bytes], bool]) -> list[bytes]:
         """Those of the keys whose stored record has `ended`, and who are not being worked on."""
         get = self._store.get
-        busy = self._opened.keys() | set(chain(*self._leaving))
+        busy = set(chain(self._opened, self._replaced, *self._leaving))
         return [key for key in keys if key not in busy and (data := get(key)) is not None and ended(data)]
 
     def __len__(self) -> int:

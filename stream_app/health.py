@@ -41,6 +41,7 @@ class Condition:
     model_refused: str
     redis_error: str
     projection_error: str
+    rounds_error: str = ""
     leased: bool = True
     """Whether something may be written: the group has answered lately."""
     stalled: tuple[str, ...] = ()
@@ -79,6 +80,8 @@ def judge(condition: Condition) -> Verdict:
         degraded.append(f"the model registry gives no model: {condition.redis_error}")
     if condition.projection_error:
         degraded.append(f"redis takes no projection: {condition.projection_error}")
+    if condition.rounds_error:
+        degraded.append(f"customers wait to be decided anew: {condition.rounds_error}")
     return Verdict(ready=not reasons, reasons=reasons, degraded=degraded)
 
 

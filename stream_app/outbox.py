@@ -17,7 +17,7 @@ from typing import Any, Final
 from schemas import topics
 from stream_app.customers import Customers
 from stream_app.fastlane.batches import Record, send
-from stream_app.pace import share
+from stream_app.pace import room
 from stream_app.work import Work, encoded
 
 AHEAD: Final = 5000
@@ -40,8 +40,6 @@ class Piece:
     """How many events it holds; with none of a round either nobody need wait for it."""
     swept: int = 0
     """How many customers of a round it holds."""
-    took: int = 0
-    """Nanoseconds that computing it took where it is of a round, which goes on only for so long before it is stored."""
 
     @property
     def concerns_customers(self) -> bool:
@@ -79,8 +77,8 @@ class Outbox:
         self._pending: dict[int, list[Piece]] = {}
         """By partition."""
         self._ahead = 0
-        self._taken = 0
-        """Nanoseconds that computing what is pending of a round took."""
+        self._swept = 0
+        """Customers of a round that are pending."""
         self._last_event = 0.0
         self._in_flight = 0
         self._work = asyncio.Event()
@@ -102,7 +100,7 @@ class Outbox:
         """Take a piece of work over at once, then wait until there is room for another."""
         self._pending.setdefault(piece.work.partition, []).append(piece)
         self._ahead += piece.size
-        self._taken += piece.took
+        self._swept += piece.swept
         if piece.concerns_customers:
             self._in_flight += 1
             self._idle.clear()
@@ -115,13 +113,18 @@ class Outbox:
 
     async def turn(self) -> None:
         """Wait until more of a round may be submitted without holding up the events."""
-        while self._taken >= share(self._ahead, time.monotonic() - self._last_event):
+        while self._swept >= room(self._ahead, self.quiet):
             self._room.clear()
             await self._room.wait()
 
     async def drain(self) -> None:
         """Wait until all work with customers is stored and acknowledged."""
         await self._idle.wait()
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since the last event."""
+        return time.monotonic() - self._last_event
 
     @property
     def is_busy(self) -> bool:
@@ -151,7 +154,7 @@ class Outbox:
                 group.closed[partition] = customers, records
             group.pieces += pieces
             self._ahead -= sum(piece.size for piece in pieces)
-            self._taken -= sum(piece.took for piece in pieces)
+            self._swept -= sum(piece.swept for piece in pieces)
             self._room.set()
             await asyncio.sleep(0)
         return group

@@ -1,27 +1,36 @@
-"""How much of a round may wait beside the events: they come first, and the round still comes to its end.
-
-Counted in the time that computing it took, not in customers: a slow machine, or one that is busy, then stores fewer together.
-"""
+"""How fast a round goes beside the events: they come first, and the round still comes to its end."""
 
 from __future__ import annotations
 
 from typing import Final
 
-BESIDE: Final = 1_500_000
-"""Nanoseconds of a round whose customers are stored together while events come: an event waits for the group before it, so that must be
-small. Encoding and sending them takes several times as long; about 150 customers where one is decided anew in ten microseconds."""
-ALONE: Final = 4_500_000
-"""... while none comes: more would be hardly faster, and the next event would have to wait for them."""
+SLICE: Final = 350
+"""Customers of a round who are decided, and stored, together. An event waits for the group before it, so that it must not be much; many small ones
+cost Kafka and the event loop more than few larger ones."""
+PER_SECOND: Final = 20_000
+"""Customers decided anew in a second while events come: a million in less than a minute. A slice every 17 ms leaves most of the time to the
+events; without pauses the next group would always be one of the round."""
+ALONE: Final = 1400
+"""How many may wait to be stored while no event comes: more would be hardly faster, and the next event would have to wait for them."""
 QUIET: Final = 1.0
 """Seconds without an event after which none is expected."""
-PER_EVENT: Final = 2_000
-"""Nanoseconds of a round that go with each event that waits, though events come faster than they can be handled."""
+EVENTS_EACH: Final = 5
+"""With so many events that wait goes one customer of a round, though events come faster than they can be handled."""
 
 
-def share(events: int, quiet: float) -> int:
-    """For how many nanoseconds of a round may be computed and wait to be stored beside `events` that wait, `quiet` seconds after the last event.
+def room(events: int, quiet: float) -> int:
+    """How many customers of a round may wait to be stored beside `events` that wait, `quiet` seconds after the last event.
 
-    >>> share(0, 60.0), share(1, 0.001), share(4000, 0.001)
-    (4500000, 1500000, 8000000)
+    >>> room(0, 60.0), room(1, 0.001), room(4000, 0.001)
+    (1400, 350, 800)
     """
-    return ALONE if quiet >= QUIET else max(BESIDE, events * PER_EVENT)
+    return ALONE if quiet >= QUIET else max(SLICE, events // EVENTS_EACH)
+
+
+def pause(customers: int, quiet: float) -> float:
+    """Seconds from a slice in which so many were decided to the next one.
+
+    >>> pause(350, 60.0), pause(350, 0.001)
+    (0.0, 0.0175)
+    """
+    return 0.0 if quiet >= QUIET else customers / PER_SECOND

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from schemas.model import Model
 from schemas.times import rfc3339
-from stream_app.customers import Customers
+from stream_app.anew import Moment
 from stream_app.metrics import Metrics
 from stream_app.rounds import Rounds
-from stream_app.work import Work, migrate
-
-SLICE: Final = 25
-"""Customers per slice: about half a millisecond of the event loop."""
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -56,10 +52,12 @@ class Sweep:
                 self._metrics.migrating.set(0)
 
     async def _pass(self, model: Model) -> bool:
-        def move(keys: Sequence[bytes], partition: int, customers: Customers) -> Work:
-            return migrate(keys, partition, customers, model, rfc3339(self._clock()), today=self._today())
+        def moment() -> Moment:
+            return Moment(rfc3339(self._clock()), self._today())
 
-        done = await self._rounds.make(move, SLICE, lambda: not self._wake.is_set(), self._metrics.migrating.set)
+        done = await self._rounds.make(
+            "model", model, moment, lambda: not self._wake.is_set(), self._metrics.migrating.set
+        )
         if done is not None:
             _log.info("every customer is on the model", model_id=model.id, changed=done.changed)
         return done is not None

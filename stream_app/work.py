@@ -12,11 +12,12 @@ from schemas.customer import Customer
 from schemas.events import DELETED, Event, InvalidEvent, UserDeleted, decode
 from schemas.model import Model
 from schemas.profile import KEPT, Effect
+from stream_app.anew import Outcome, Row
 from stream_app.customers import Customers
 from stream_app.deadletters import DeadLetter
 from stream_app.drift.blocks import LOOKS, Look, looked
 from stream_app.erasure import begin_again, erase, is_new
-from stream_app.segmenter import Position, lapse, rescore, step
+from stream_app.segmenter import Position, step
 
 
 class SourceRecord(Protocol):
@@ -189,41 +190,28 @@ def _recover(customer: Customer, position: Position) -> None:
     customer.revision += 1
 
 
-def migrate(
-    keys: Sequence[bytes], partition: int, customers: Customers, model: Model, decided_at: str, *, today: int = 0
-) -> Work:
-    """Re-score those of the customers that were last decided by another model (in place)."""
-    work = Work(partition=partition)
-    for key in keys:
-        customer = customers.look(key)
-        if customer is None or customer.model_id == model.id or customer.is_erased:
-            continue
-        customers.open_once(key, customer)
-        work.rescored += 1
-        change = rescore(customer, key.decode(), model, decided_at, today=today)
-        if change is not None:
-            work.changes.append(change)
-    return work
+def records(keys: Sequence[bytes], customers: Customers) -> list[Row]:
+    """What there is of these customers, to be decided anew beside the events."""
+    record = customers.record
+    return [(key, data) for key in keys if (data := record(key)) is not None]
 
 
-def age(keys: Sequence[bytes], partition: int, customers: Customers, model: Model, decided_at: str, today: int) -> Work:
-    """Decide anew those of the customers whose features are others today than when they were last decided (in place)."""
+def adopt(
+    rows: Sequence[Row], outcomes: Sequence[Outcome | None], partition: int, customers: Customers
+) -> tuple[Work, list[bytes]]:
+    """Take over what was decided anew beside the events; the keys of those who must be decided once more, since an event came between."""
     work = Work(partition=partition)
-    for key in keys:
-        customer = customers.look(key)
-        if (
-            customer is None or customer.is_erased or customer.model_id != model.id
-        ):  # another model's are about to be moved
+    again: list[bytes] = []
+    for (key, record), outcome in zip(rows, outcomes, strict=True):
+        if outcome is None:
             continue
-        due = model.due(customer.profile)
-        if due is None or due > today:
+        if not customers.replace(key, record, outcome.record):
+            again.append(key)
             continue
-        customers.open_once(key, customer)
         work.rescored += 1
-        change = lapse(customer, key.decode(), model, decided_at, today)
-        if change is not None:
-            work.changes.append(change)
-    return work
+        if outcome.change is not None:
+            work.changes.append(outcome.change)
+    return work, again
 
 
 def forget(keys: Sequence[bytes], partition: int, customers: Customers) -> Work:

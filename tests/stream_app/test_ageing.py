@@ -14,9 +14,10 @@ from schemas.times import DAY, rfc3339
 from stream_app.customers import Customers
 from stream_app.segmenter import Position
 from stream_app.stores import MemoryStore
-from stream_app.work import age, fold, migrate
+from stream_app.work import fold
 from tests.schemas.models import model
 from tests.schemas.shops import USER, event
+from tests.stream_app.anew import decided_anew
 from tests.stream_app.test_customers import Fetched
 
 SOURCE = Position(0, "orders", 0, -1)
@@ -56,7 +57,7 @@ def test_after_the_sweep_everybody_is_as_of_the_day_and_only_those_were_touched_
     for passed, what in history:
         today += passed
         before = {key: raw(ONE.feature_names, customer.profile) for key, customer in kept(customers).items()}
-        work = age(list(before), 0, customers, ONE, "", today)
+        work = decided_anew(list(before), customers, ONE, "time", today)
         for change in work.changes:
             assert change.cause == "time"
             assert change.from_segment == segments[change.user_id] != change.to_segment
@@ -67,7 +68,9 @@ def test_after_the_sweep_everybody_is_as_of_the_day_and_only_those_were_touched_
             assert customer.segment == customer.nearest == ONE.assign_many([asked])[0]
             changed += raw(ONE.feature_names, asked) != before[key]
         assert work.rescored == changed
-        assert not age(list(before), 0, customers, ONE, "", today).rescored, "begun again, there is nothing left to do"
+        assert not decided_anew(list(before), customers, ONE, "time", today).rescored, (
+            "begun again, there is nothing left to do"
+        )
         offset = arrive(customers, what, today, offset)
         segments = {key.decode(): customer.segment for key, customer in kept(customers).items()}
 
@@ -75,7 +78,7 @@ def test_after_the_sweep_everybody_is_as_of_the_day_and_only_those_were_touched_
 def lapsed(customers: Customers) -> list[str | None]:
     seen: list[str | None] = []
     for day in range(START, START + STEPS[-1] + 2):
-        age(customers.keys(), 0, customers, ONE, "", day)
+        decided_anew(customers.keys(), customers, ONE, "time", day)
         seen.append(kept(customers)[b"a"].segment)
     return seen
 
@@ -95,12 +98,12 @@ def test_a_new_model_decides_as_of_its_day_and_prospects_and_models_without_rece
     customers = Customers(MemoryStore())
     arrive(customers, [("Order Completed", b"a", 1, 0, 900), ("Signed Up", b"b", 1, 0, 0)], START, 0)
     other = model(RFM, shift=0.3)
-    migrate(KEYS, 0, customers, other, "", today=START + 21)
+    decided_anew(KEYS, customers, other, "model", START + 21)
     a, b = (kept(customers)[key] for key in (b"a", b"b"))
     assert raw(["recency"], a.profile) == {"recency": 21.0}
     assert (b.segment, other.due(b.profile), model().due(a.profile)) == (PROSPECT, None, None)
     before = to_bytes(a)
-    assert not age(KEYS, 0, customers, ONE, "", START + 90).rescored, (
+    assert not decided_anew(KEYS, customers, ONE, "time", START + 90).rescored, (
         "whom another model decided waits for the migration"
     )
     assert to_bytes(a) == before

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.customer import to_bytes
+from schemas.customer import from_bytes, to_bytes
 from schemas.model import Model
 from stream_app.customers import Customers
 from stream_app.segmenter import Position
@@ -154,21 +154,45 @@ def test_however_a_load_is_cut_and_however_many_stay_at_hand_the_customers_are_t
     }
 
 
-def test_whoever_was_opened_once_is_not_kept_at_hand_and_is_the_same_until_her_group_is_closed(store: Store) -> None:
+def test_a_record_is_replaced_only_as_it_was_read_and_she_is_not_kept_at_hand(store: Store) -> None:
     customers = Customers(store)
     (_, key, value), *_ = orders(1, 1)
     fold([Fetched(key, value, 0)], SOURCE, customers, model(), "")
-    customers.close()
-    customers.stored(0)
-    customers.live.clear()
-    customer = customers.look(key)
-    assert customer is not None
-    customers.open_once(key, customer)
-    customer.revision += 1
-    assert customers.look(key) is customer
-    assert not customers.live
-    assert customers.close() == {key: to_bytes(customer)}
-    assert not customers.live
-    again = customers.look(key)
-    assert again is not None
-    assert again.revision == customer.revision
+    for current in (customers.record, lambda key: customers.close()[key]):  # open, then on her way
+        first = current(key)
+        assert first is not None
+        other = from_bytes(first)
+        other.revision += 1
+        assert not customers.replace(key, to_bytes(other), first)
+        assert customers.replace(key, first, to_bytes(other))
+        assert not customers.replace(key, first, first), "it is not as it was any more"
+        assert not customers.live
+        assert customers.look(key) == other
+        assert customers.record(key) == to_bytes(other)
+        assert customers.markers([key], lambda record: True) == [], "she is being worked on"
+        assert customers.keys() == [key]
+    assert customers.close() == {key: to_bytes(other)}
+    assert customers.close() == {}
+    assert not customers.replace(b"nobody", b"", b"")
+    assert customers.record(b"nobody") is None
+    store.close()
+
+
+def test_an_event_after_a_replacement_goes_on_from_it(store: Store) -> None:
+    customers = Customers(store)
+    records = [Fetched(key, value, n) for n, (_, key, value) in enumerate(orders(2, 1))]
+    fold(records[:1], SOURCE, customers, model(), "")
+    key = records[0].key
+    before = customers.record(key)
+    assert before is not None
+    other = from_bytes(before)
+    other.revision += 1000
+    assert customers.replace(key, before, to_bytes(other))
+    fold(records[1:], SOURCE, customers, model(), "")
+    closed = customers.close()[key]
+    assert closed is not None
+    assert from_bytes(closed).revision == 1002
+    customers.drop(key)
+    assert customers.record(key) is None
+    assert not customers.replace(key, closed, closed)
+    store.close()

@@ -44,11 +44,12 @@ from stream_app.metrics import Metrics
 from stream_app.projection import Projection
 from stream_app.segmenter import Position, step
 from stream_app.stores import MemoryStore
-from stream_app.work import Work, fold, forget, migrate
+from stream_app.work import Work, fold, forget
 from tests.installation import Installation, order, orders
 from tests.schemas.models import SIGNER, model
 from tests.schemas.shops import USER, event, messages
 from tests.segment_api.conftest import listening
+from tests.stream_app.anew import decided_anew
 from tests.stream_app.test_worker import processed
 from tests.waiting import wait_for
 
@@ -148,7 +149,7 @@ def test_an_order_that_no_trusted_key_has_signed_erases_nobody(value: bytes, err
 def test_what_an_erased_customer_sends_is_not_even_kept_as_a_dead_letter_and_no_model_moves_her() -> None:
     customers, work = folded([Fetched(DELETE, 0), Fetched(b"not json", 1), Fetched(b"", 2)])
     assert (work.ignored, work.dead_letters) == (2, [])
-    moved = migrate([KEY], 0, customers, model(shift=1.0), "")
+    moved = decided_anew([KEY], customers, model(shift=1.0), "model")
     assert (moved.rescored, moved.changes) == (0, [])
 
 

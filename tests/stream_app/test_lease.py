@@ -125,7 +125,7 @@ def test_a_lease_holds_for_a_part_of_the_session_from_when_the_heartbeat_was_sen
     assert lease.holds
 
 
-def test_who_may_write_nothing_is_not_ready() -> None:
+def test_who_may_write_nothing_is_not_ready_and_whose_customers_wait_says_so() -> None:
     well = Condition(
         started=True, recovering=False, owned=frozenset({0}), progress={}, model_id="m-1", model_refused="", redis_error="",
         projection_error="", leased=True,
@@ -134,6 +134,8 @@ def test_who_may_write_nothing_is_not_ready() -> None:
     assert judge(replace(well, leased=False)).reasons == [
         "the consumer group has not answered lately: nothing may be written"
     ]
+    waiting = judge(replace(well, rounds_error="its process has ended"))
+    assert (waiting.ready, waiting.degraded) == (True, ["customers wait to be decided anew: its process has ended"])
 
 
 def test_only_the_group_that_gives_customers_keeps_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:

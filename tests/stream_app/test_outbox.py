@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from itertools import count
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,19 +12,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import topics
-from schemas.customer import Customer, from_bytes
-from stream_app import outbox
+from schemas.customer import Customer, from_bytes, to_bytes
+from schemas.model import Model
+from stream_app import outbox, rounds
+from stream_app.anew import Moment, Outcome, Reason, Row
 from stream_app.customers import Customers
 from stream_app.fastlane.batches import Record
+from stream_app.helper import Decide
 from stream_app.outbox import AHEAD, Group, Outbox, Piece
-from stream_app.pace import ALONE, BESIDE, PER_EVENT, QUIET, share
+from stream_app.pace import ALONE, EVENTS_EACH, PER_SECOND, QUIET, SLICE, pause, room
 from stream_app.rounds import Rounds
 from stream_app.stores import MemoryStore
 from stream_app.work import Work
+from tests.schemas.models import model
 
-SLICE = 10
-TOOK = 500_000
-"""Nanoseconds that a slice takes."""
+
+@asynccontextmanager
+async def thousand(reason: Reason, used: Model) -> AsyncIterator[Decide]:
+    """Everybody's revision grows by a thousand."""
+
+    async def decide(moment: Moment, rows: Sequence[Row]) -> list[Outcome | None]:
+        await asyncio.sleep(0)
+        found: list[Outcome | None] = []
+        for _, record in rows:
+            customer = from_bytes(record)
+            customer.revision += 1000
+            found.append(Outcome(to_bytes(customer), None))
+        return found
+
+    yield decide
 
 
 class Broker:
@@ -73,8 +89,8 @@ class Desk:
             self.customers.stored(0)
         self.groups: list[Group] = []
         self.outbox = Outbox(object, "test", lambda: 0, lambda p: self.customers, self.groups.append, pytest.fail)
-        timer = count(0, TOOK).__next__
-        self.rounds = Rounds(self.outbox, lambda p: self.customers, lambda: frozenset([0]), timer)
+        self.rounds = Rounds(self.outbox, lambda p: self.customers, lambda: frozenset([0]), thousand)
+        monkeypatch.setattr(rounds, "pause", lambda customers, quiet: 0.0)
         self.outbox.start()
 
     async def event(self, key: bytes = b"c0") -> None:
@@ -85,17 +101,8 @@ class Desk:
         await self.outbox.submit(Piece(Work(partition=0, events=1), acknowledge=lambda: None))
 
     async def round(self) -> Any:
-        """Everybody's revision grows by a thousand."""
-
-        def treat(keys: Any, partition: int, customers: Customers) -> Work:
-            for key in keys:
-                customer = customers.look(key)
-                assert customer is not None
-                customer.revision += 1000
-                customers.open_once(key, customer)
-            return Work(partition=partition, rescored=len(keys))
-
-        return await self.rounds.make(treat, SLICE, lambda: True)
+        """Everybody is decided anew."""
+        return await self.rounds.make("model", model(), lambda: Moment("", 0), lambda: True)
 
 
 async def settled() -> None:
@@ -145,28 +152,28 @@ def test_a_groups_changelog_waits_for_its_changes_and_the_next_groups_changes_go
 
 def test_while_events_come_little_of_a_round_waits_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     async def law() -> None:
-        desk = Desk(monkeypatch, customers=1000)
+        desk = Desk(monkeypatch, customers=4 * SLICE)
         await desk.event()
         going = asyncio.create_task(desk.round())
         await settled()  # the event is on its way and not acknowledged
-        assert desk.outbox._taken == BESIDE
+        assert desk.outbox._swept == SLICE
         await asyncio.wait_for(desk.event(), 1)  # which need not wait for it
         desk.broker.answer_all()
         done = await asyncio.wait_for(going, 30)
-        assert (done.decided, done.changed) == (1000, 0)
+        assert (done.decided, done.changed) == (4 * SLICE, 0)
         sizes = [sum(piece.swept for piece in group.pieces) for group in desk.groups]
-        assert sum(sizes) == 1000
-        assert max(sizes) == BESIDE // TOOK * SLICE
+        assert sum(sizes) == 4 * SLICE
+        assert max(sizes) == SLICE
 
     asyncio.run(law())
 
 
 def test_where_no_event_comes_a_round_takes_more_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def law() -> None:
-        desk = Desk(monkeypatch, customers=1000)
+        desk = Desk(monkeypatch, customers=2 * ALONE)
         going = asyncio.create_task(desk.round())
         await settled()
-        assert desk.outbox._taken == ALONE
+        assert desk.outbox._swept == ALONE
         going.cancel()
 
     asyncio.run(law())
@@ -181,7 +188,7 @@ def test_a_round_goes_on_though_events_come_faster_than_they_can_be_handled(monk
         waiting = [asyncio.create_task(desk.event()) for _ in range(2 * AHEAD)]
         going = asyncio.create_task(desk.round())
         await settled()
-        assert desk.outbox._taken == 2 * AHEAD * PER_EVENT
+        assert 0 <= desk.outbox._swept - 2 * AHEAD // EVENTS_EACH < SLICE
         for task in (*waiting, going):
             task.cancel()
 
@@ -198,6 +205,7 @@ def test_what_events_and_a_round_do_at_the_same_time_is_all_stored_as_of_each_gr
         async def both() -> None:
             with pytest.MonkeyPatch.context() as patch:
                 desk = Desk(patch, customers=300)
+                patch.setattr(rounds, "SLICE", 10)
                 if is_prompt:
                     desk.broker.answer_all()
                 going = asyncio.create_task(desk.round())
@@ -228,6 +236,11 @@ def test_what_events_and_a_round_do_at_the_same_time_is_all_stored_as_of_each_gr
 
 
 @given(st.integers(0, 10**6), st.floats(0, 100))
-def test_the_share_of_a_round_is_bounded_and_never_nothing(events: int, quiet: float) -> None:
-    assert min(BESIDE, ALONE) <= share(events, quiet) <= max(ALONE, BESIDE, events * PER_EVENT)
-    assert quiet < QUIET or share(events, quiet) == ALONE
+def test_what_of_a_round_may_wait_is_bounded_and_never_nothing(events: int, quiet: float) -> None:
+    assert SLICE <= room(events, quiet) <= max(ALONE, events // EVENTS_EACH)
+    assert quiet < QUIET or room(events, quiet) == ALONE
+
+
+@given(st.integers(0, 10**6), st.floats(0, 100))
+def test_beside_events_a_round_keeps_its_rate_and_where_none_come_it_does_not_pause(size: int, quiet: float) -> None:
+    assert pause(size, quiet) * PER_SECOND == pytest.approx(0 if quiet >= QUIET else size)

@@ -1,0 +1,147 @@
+"""A process beside the worker that decides customers anew: the worker's interpreter has the events to do, and a second core stands idle.
+
+The two talk over a socket: length and msgpack, first the task, then slices of records, each with its answer, in order. The helper lives as long
+as a round; it ends when its socket is closed, thus with its worker however that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import BinaryIO, Final
+
+import msgspec
+
+from schemas.artifact import Artifact
+from schemas.customer import UnreadableState
+from schemas.model import Model
+from stream_app.anew import Moment, Outcome, Reason, Row, decide_anew
+
+Decide = Callable[[Moment, Sequence[Row]], Awaitable[list[Outcome | None]]]
+"""What becomes of these customers. Raises HelperEnded, UnreadableState."""
+
+NICE: Final = 19
+"""The helper takes the processor that the events leave; a full machine still gives it a hundredth."""
+BUFFER: Final = 4 * 2**20
+"""Bytes of answers that may wait before they are read."""
+ENDS_WITHIN: Final = 5.0
+"""Seconds for the helper to end by itself."""
+
+_LENGTH: Final = struct.Struct("!I")
+
+
+class HelperEnded(RuntimeError):
+    """The process that decides customers anew is gone: start another."""
+
+
+class _Task(msgspec.Struct, frozen=True, array_like=True):
+    reason: Reason
+    model_id: str
+    artifact: bytes
+
+
+class _Slice(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    moment: Moment
+    rows: Sequence[Row]
+
+
+class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    outcomes: list[Outcome | None]
+    unreadable: str = ""
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_answer: Final = msgspec.msgpack.Decoder(_Answer).decode
+_slice: Final = msgspec.msgpack.Decoder(_Slice).decode
+
+
+@asynccontextmanager
+async def helper(reason: Reason, model: Model) -> AsyncIterator[Decide]:
+    """A helper for one round. Slices may be given to it before earlier ones are answered."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        # By vfork, whatever the size of this process; it knows no secret, and its log is ours.
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if not name.startswith("SEGSTREAM_")},
+        )
+    reader, writer = await asyncio.open_connection(sock=ours, limit=BUFFER)
+    in_turn = asyncio.Lock()
+
+    async def decide(moment: Moment, rows: Sequence[Row]) -> list[Outcome | None]:
+        _write(writer, _Slice(moment, rows))
+        async with in_turn:  # which is fair: answers come in the order of the slices
+            try:
+                (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                answer = _answer(await reader.readexactly(length))
+            except (asyncio.IncompleteReadError, OSError) as error:
+                raise HelperEnded("the process that decides customers anew has ended") from error
+        if answer.unreadable:
+            raise UnreadableState(answer.unreadable)
+        return answer.outcomes
+
+    try:
+        _write(writer, _Task(reason, model.id, msgspec.json.encode(model.artifact)))
+        yield decide
+    finally:
+        writer.close()
+        await asyncio.to_thread(_reap, process)
+
+
+def _write(writer: asyncio.StreamWriter, document: object) -> None:
+    data = _encode(document)
+    writer.write(_LENGTH.pack(len(data)) + data)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(ENDS_WITHIN)
+        return
+    process.kill()
+    process.wait()
+
+
+def serve(stream: BinaryIO) -> None:
+    """Answer until there are no more questions."""
+    task = msgspec.msgpack.decode(_read(stream), type=_Task)
+    model = Model(msgspec.json.decode(task.artifact, type=Artifact), task.model_id)
+    while data := _read(stream):
+        asked = _slice(data)
+        try:
+            answer = _Answer(decide_anew(asked.rows, model, task.reason, asked.moment))
+        except UnreadableState as error:
+            answer = _Answer([], str(error))
+        found = _encode(answer)
+        stream.write(_LENGTH.pack(len(found)) + found)
+        stream.flush()
+
+
+def _read(stream: BinaryIO) -> bytes:
+    """The next document; empty where the worker has no more, or is gone."""
+    head = stream.read(_LENGTH.size)
+    return stream.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else b""
+
+
+def main() -> None:
+    """The process: its socket is its standard input."""
+    for asked in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # of a terminal, or of all processes of a service: it ends with its worker
+        signal.signal(asked, signal.SIG_IGN)
+    os.nice(NICE)
+    with socket.socket(fileno=os.dup(0)) as connection, connection.makefile("rwb") as stream, suppress(ConnectionError):
+        serve(stream)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
