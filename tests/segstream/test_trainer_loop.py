@@ -23,13 +23,13 @@ from tests.waiting import wait_for
 CUSTOMERS = 400
 SLOWLY = """
 import asyncio
-from stream_app import outbox, sweep
+from stream_app import outbox, rounds
 
 async def late(self):
     await asyncio.sleep(0.1)
     await turn(self)
 
-sweep.SLICE, turn, outbox.Outbox.turn = 4, outbox.Outbox.turn, late
+rounds.SLICE, turn, outbox.Outbox.turn = 4, outbox.Outbox.turn, late
 """
 """So slowly that it cannot be through before it is killed."""
 
