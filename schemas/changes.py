@@ -98,7 +98,9 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def event_id(self) -> str:
         """Deterministic id of this step (`ce_id`): a repeated event carries the same."""
-        return f"{self.alert_id}:{self.status}:{self.level}:{self.feature or self.signal}"
+        step = f"{self.alert_id}:{self.status}:{self.level}:{self.feature or self.signal}"
+        features = {sign.feature for sign in self.evidence if sign.signal == "feature"}
+        return f"{step}:several" if self.status == "escalated" and len(features) > 1 else step
 
 
 ModelStep = Literal[

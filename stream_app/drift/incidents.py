@@ -92,7 +92,7 @@ class Incidents(msgspec.Struct, kw_only=True):
             strangers = [f for f in new if home is not None and not self._belongs(home, f, needs)]
             joining = [f for f in new if f not in strangers]
             if home is not None and joining:
-                steps += _join(home, joining)
+                steps += _join(home, joining, needs)
             for lot in [strangers] if home is not None else [new]:
                 if lot and (opened := self._opened(lot, where, model_id, needs, first_seen, now, pace)) is not None:
                     steps.append(opened)
@@ -198,15 +198,24 @@ def level(findings: Sequence[Finding], needs: Mapping[str, tuple[str, ...]]) -> 
     return "drift" if others else "warning"
 
 
-def _join(home: Incident, joining: Sequence[Finding]) -> list[Step]:
+def _join(home: Incident, joining: Sequence[Finding], needs: Mapping[str, tuple[str, ...]]) -> list[Step]:
+    stood_alone = not _beside(home, needs)
     for finding in joining:
         home.findings[finding.key] = finding
     lead = leading([*joining, home.lead])
     # A relation is told of the first few events that show it: more of them may name its other side.
-    if lead is home.lead or (home.lead.signal in CAUSES and home.lead.signal != "relation"):
-        return []
-    home.lead = lead  # what was seen first follows from this
-    return [Step(status="escalated", incident=_copy(home))]
+    if lead is not home.lead and (home.lead.signal not in CAUSES or home.lead.signal == "relation"):
+        home.lead = lead  # what was seen first follows from this
+        return [Step(status="escalated", incident=_copy(home))]
+    # One feature alone is more likely broken; several are other customers, whom another training answers.
+    if home.lead.signal == "feature" and home.level == "drift" and stood_alone and _beside(home, needs):
+        return [Step(status="escalated", incident=_copy(home))]
+    return []
+
+
+def _beside(incident: Incident, needs: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether a feature has moved that is not computed from the same facts as the leading one."""
+    return any(f.signal == "feature" and not related(f, incident.lead, needs) for f in incident.findings.values())
 
 
 def _louder(open_ones: Sequence[Incident], needs: Mapping[str, tuple[str, ...]], windows: int = 0) -> list[Step]:

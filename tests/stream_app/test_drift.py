@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.changes import DriftAlert
+from schemas.changes import DriftAlert, Evidence
 from schemas.coherence import coherence
 from schemas.drift import Baseline, Block, Hits, Hour, Record, Sums, Tally, decode, encode
 from schemas.reference import MIX, Bins, Counts, counts, distribution, psi
-from stream_app.drift.detectors import Thresholds
+from stream_app.drift.detectors import Finding, Thresholds
+from stream_app.drift.incidents import Incidents
 from stream_app.drift.monitor import Monitor, to_bytes
 from tests.stream_app.planted import USUAL, Day, Stream, baseline
 
@@ -248,3 +250,53 @@ def test_a_quarter_of_a_sigma_of_one_feature_is_named_whoever_orders(lean: float
     assert {(a.signal, a.feature, a.direction) for a in alerts} == {("relation", "orders", "up")}
     assert "than the other features of the same customers lead one to expect" in alerts[0].message
     assert alerts[0].evidence[0].bins
+
+
+def test_that_another_feature_has_moved_too_is_told_once_and_what_is_computed_from_the_same_facts_is_not() -> None:
+    found, needs = (
+        Incidents(),
+        {"orders": ("orders",), "spend": ("spend",), "basket": ("spend", "orders"), "brands": ("brand",)},
+    )
+
+    def feature(name: str) -> Finding:
+        return Finding(signal="feature", feature=name, statistic=0.5, threshold=0.1, n=1000, drastic=True)
+
+    def shown(*names: str) -> list[str]:
+        steps = found.note(
+            [feature(name) for name in names],
+            where="w",
+            model_id="m-1",
+            needs=needs,
+            first_seen=0,
+            now=0,
+            pace="window",
+        )
+        assert all(step.incident.level == "drift" for step in steps)
+        return [step.status for step in steps]
+
+    assert shown("spend") == ["opened"]
+    assert shown("spend", "basket") == []
+    assert shown("spend", "basket", "brands") == ["escalated"]
+    assert shown("spend", "basket", "brands", "orders") == []
+    assert len(found.open) == 1
+
+
+def test_the_step_that_tells_of_several_features_is_not_taken_for_the_one_before() -> None:
+    def step(*features: str, status: Literal["opened", "escalated"]) -> str:
+        signs = tuple(
+            Evidence(signal="feature", feature=name, statistic=0.5, threshold=0.1, n=1, direction="up")
+            for name in features
+        )
+        return DriftAlert(
+            alert_id="a-1", level="drift", signal="feature", model_id="m-1", direction="up", partition=-1, statistic=0.5, reference_mean=0.0,
+            reference_std=1.0, n=50, event_time="", raised_at="", cooldown_until="", message="", suggested_action="", status=status,
+            feature="spend", evidence=signs,
+        ).event_id  # fmt: skip
+
+    ids = [
+        step("spend", status="opened"),
+        step("spend", status="escalated"),
+        step("spend", "brands", status="escalated"),
+    ]
+    assert len(set(ids)) == 3
+    assert step("spend", "brands", status="opened") == ids[0]
