@@ -51,11 +51,17 @@ class _Slice:
 
 @dataclass(slots=True)
 class _Going:
-    """How far a round is."""
+    """A round: what was asked for, and how far it is."""
 
+    reason: Reason
+    model: Model
+    moment: Callable[[], Moment]
+    goes_on: Callable[[], bool]
+    left: Callable[[int], object]
     todo: deque[tuple[int, list[bytes]]]
     """Partition and keys, slice by slice."""
     remaining: int
+    """Customers still to be looked at."""
     decided: int = 0
     changed: int = 0
     next_at: float = 0.0
@@ -97,10 +103,11 @@ class Rounds:
         None where it was cut short: it should no longer go on, or a rebalance took a partition away.
         """
         async with self._one:
-            going = await self._begun()
+            todo = await self._everybody()
+            going = _Going(reason, model, moment, goes_on, left, todo, sum(len(keys) for _, keys in todo))
             try:
                 while going.todo:
-                    if not await self._by_one_helper(reason, model, going, moment, goes_on, left):
+                    if not await self._by_one_helper(going):
                         return None
             finally:
                 self.error = ""
@@ -108,63 +115,47 @@ class Rounds:
                 await going.last
             return Round(decided=going.decided, changed=going.changed)
 
-    async def _by_one_helper(
-        self,
-        reason: Reason,
-        model: Model,
-        going: _Going,
-        moment: Callable[[], Moment],
-        goes_on: Callable[[], bool],
-        left: Callable[[int], object],
-    ) -> bool:
+    async def _by_one_helper(self, going: _Going) -> bool:
         """Go on to the end, or as far as the helper lives; False where the round is to be cut short."""
         before = going.remaining
         try:
-            async with self._helper(reason, model) as decide:
-                return await self._go(going, decide, moment, goes_on, left)
+            async with self._helper(going.reason, going.model) as decide:
+                return await self._go(going, decide)
         except (HelperEnded, OSError) as error:
             self.error = str(error)
             going.again = AGAIN if going.remaining < before else min(2 * going.again, AT_MOST)
             _log.warning("customers wait to be decided anew", error=str(error), left=going.remaining)
         await asyncio.sleep(going.again)
-        return goes_on()
+        return going.goes_on()
 
-    async def _begun(self) -> _Going:
+    async def _everybody(self) -> deque[tuple[int, list[bytes]]]:
         todo: deque[tuple[int, list[bytes]]] = deque()
         for partition in sorted(self._owned()):
             customers = self._customers(partition)
             keys = [] if customers is None else customers.keys()
             todo += ((partition, keys[first : first + SLICE]) for first in range(0, len(keys), SLICE))
             await asyncio.sleep(0)  # of a million keys this takes a while
-        return _Going(todo, sum(len(keys) for _, keys in todo))
+        return todo
 
-    async def _go(
-        self,
-        going: _Going,
-        decide: Decide,
-        moment: Callable[[], Moment],
-        goes_on: Callable[[], bool],
-        left: Callable[[int], object],
-    ) -> bool:
+    async def _go(self, going: _Going, decide: Decide) -> bool:
         loop, asked = asyncio.get_running_loop(), deque[_Slice]()
         try:
             while going.todo or asked:
                 while going.todo and len(asked) < ASKED:
-                    partition, keys = going.todo[0]
+                    partition, keys = going.todo.popleft()
                     customers = self._customers(partition)
                     if customers is None:
                         return False
-                    asked.append(self._ask(partition, keys, customers, decide, moment()))
-                    going.todo.popleft()
+                    asked.append(self._ask(partition, keys, customers, decide, going.moment()))
                 outcomes = await asked[0].answer
                 await self._outbox.turn()
                 done = asked[0]
                 owned = done.partition in self._owned() and self._customers(done.partition) is done.customers
-                if not goes_on() or not owned:
+                if not going.goes_on() or not owned:
                     return False
                 asked.popleft()
                 await self._take_over(done, outcomes, going)
-                left(going.remaining)
+                going.left(going.remaining)
                 await asyncio.sleep(max(0.0, going.next_at - loop.time()))
             return True
         finally:
