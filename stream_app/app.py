@@ -336,8 +336,8 @@ class Worker:
         self._expected[tp] = (message.epoch, message.offset + 1)
 
     def _on_stored(self, group: Group) -> None:
-        for partition, (_, rows) in group.closed.items():
-            self.projection.touch(partition, rows)
+        for partition, closed in group.closed.items():
+            self.projection.touch(partition, closed.records)
         now_ms = self.clock() // 1000
         letters: Counter[str] = Counter()
         for piece in group.pieces:

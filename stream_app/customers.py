@@ -88,6 +88,11 @@ class Customers:
         self.live.pop(key, None)
         self._opened[key] = None
 
+    @property
+    def anew(self) -> list[bytes]:
+        """Those who leave with the next group and were only decided anew, by no event."""
+        return [key for key in self._replaced if key not in self._opened]
+
     def close(self) -> dict[bytes, bytes | None]:
         """Encode everything open: the records to be sent, None for those to be deleted. Until they are stored they are kept beside the store."""
         closed = {key: None if customer is None else to_bytes(customer) for key, customer in self._opened.items()}

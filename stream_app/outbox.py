@@ -2,15 +2,16 @@
 
 Everything pending goes out together, in the order that makes a crash harmless: changes and dead letters acknowledged, then the changelog
 (one record per customer, as of the group's end), then the chunks may be acknowledged to Faust. A send that fails ends the process before
-any ack. The changes of the next group go to Kafka together with the changelog of the one before: after a crash that is as if both had been
-one group.
+any ack. The changes of a group go to Kafka together with the changelog of the one before, in one request: after a crash that is as if both
+had been one group.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +27,11 @@ AHEAD: Final = 5000
 About as many as are computed while Kafka acknowledges a group, or the work would stand still meanwhile; a large group also stores whoever
 has come several times only once.
 """
+LINGER: Final = 0.01
+"""Seconds that a changelog may wait for the changes of the next group, where groups follow each other as fast: nobody waits for it but Redis,
+and at a few hundred events a second it spares Kafka and the event loop every other request."""
+YIELD_EVERY: Final = 50
+"""Customers after which the event loop is given up."""
 
 
 @dataclass(slots=True)
@@ -47,13 +53,23 @@ class Piece:
         return self.size > 0 or self.swept > 0
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Customers of one partition as they are when a group is applied."""
+
+    customers: Customers
+    records: dict[bytes, bytes | None]
+    """Their changelog records by key; None deletes."""
+    anew: list[bytes]
+    """Those of them who were only decided anew, by no event."""
+
+
 @dataclass(slots=True)
 class Group:
-    """Pieces that are stored together, and the customers as they are when all of them are applied."""
+    """Pieces that are stored together, and what they leave by partition."""
 
     pieces: list[Piece]
-    closed: dict[int, tuple[Customers, dict[bytes, bytes | None]]]
-    """Partition -> its customers, and their changelog records by key; None deletes."""
+    closed: dict[int, Closed]
 
 
 class Outbox:
@@ -85,16 +101,15 @@ class Outbox:
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._told: asyncio.Queue[Group] = asyncio.Queue()
-        """Groups whose changes are acknowledged."""
-        self._free = asyncio.Semaphore(2)
-        """The changes of one group are on their way while the changelog of the one before is."""
+        self._began = -math.inf
+        """When the last group was begun, monotonic seconds ..."""
+        self._gap = LINGER
+        """... and how long after the one before it."""
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start sending."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._guarded(stage)) for stage in (self._tell, self._store)]
+        self._task = asyncio.get_running_loop().create_task(self._guarded())
 
     async def submit(self, piece: Piece) -> None:
         """Take a piece of work over at once, then wait until there is room for another."""
@@ -136,9 +151,9 @@ class Outbox:
         """Whether work with customers is computed and not yet stored and acknowledged."""
         return self._in_flight > 0
 
-    async def _guarded(self, stage: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self) -> None:
         try:
-            await stage()
+            await self._send_on()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -149,49 +164,60 @@ class Outbox:
         group = Group([], {})
         for partition in list(self._pending):
             pieces = self._pending.pop(partition)
-            customers = self._customers(partition)
-            if customers is not None and (records := customers.close()):
-                group.closed[partition] = customers, records
+            customers, records = self._customers(partition), {}
+            if customers is not None:
+                anew = customers.anew
+                if records := customers.close():
+                    group.closed[partition] = Closed(customers, records, anew)
             group.pieces += pieces
             self._ahead -= sum(piece.size for piece in pieces)
             self._swept -= sum(piece.swept for piece in pieces)
             self._room.set()
-            await asyncio.sleep(0)
+            if len(records) > YIELD_EVERY:
+                await asyncio.sleep(0)
         return group
 
-    async def _tell(self) -> None:
-        """For ever: everything pending becomes a group, and its changes and dead letters are acknowledged."""
+    async def _send_on(self) -> None:
+        """For ever: the changes and dead letters of everything pending are acknowledged, and with them the changelog of the group before."""
+        told = Group([], {})
         while True:
-            await self._work.wait()
-            await self._free.acquire()
-            self._work.clear()
+            await self._next(told)
             group = await self._close()
             out = self._outgoing(group.pieces, self._clock())
-            if out:
-                client = self._client()
-                await asyncio.gather(*(send(client, topic, by_partition) for topic, by_partition in out.items()))
-            self._told.put_nowait(group)
+            if told.closed:
+                out[topics.USERS.name] = {
+                    partition: [Record(key, value) for key, value in closed.records.items()]
+                    for partition, closed in told.closed.items()
+                }
+            stored = await send(self._client(), out) if out else {}
+            if told.pieces:
+                self._stored(told, stored.get(topics.USERS.name, {}))
+            told = group
 
-    async def _store(self) -> None:
-        """For ever: the changelog of a group is acknowledged, then everything in it."""
-        while True:
-            group = await self._told.get()
-            if group.closed:
-                offsets = await send(
-                    self._client(),
-                    topics.USERS.name,
-                    {p: [Record(key, value) for key, value in rows.items()] for p, (_, rows) in group.closed.items()},
-                )
-                for partition, (customers, _) in group.closed.items():
-                    if self._customers(partition) is customers:
-                        customers.stored(offsets[partition])
-            for piece in group.pieces:
-                piece.acknowledge()
-            self._on_stored(group)
-            self._in_flight -= sum(piece.concerns_customers for piece in group.pieces)
-            if not self._in_flight:
-                self._idle.set()
-            self._free.release()
+    async def _next(self, told: Group) -> None:
+        """Wait until something is pending; beside what is told and not stored, no longer than is worth it."""
+        if not told.pieces:
+            await self._work.wait()
+        elif self._gap < LINGER and not self._work.is_set():
+            enough = asyncio.get_running_loop().call_later(LINGER, self._work.set)
+            await self._work.wait()
+            enough.cancel()
+        self._work.clear()
+        if self._pending:
+            now = time.monotonic()
+            self._gap, self._began = now - self._began, now
+
+    def _stored(self, group: Group, offsets: Mapping[int, int]) -> None:
+        """The changelog of a group is acknowledged, thus everything in it."""
+        for partition, closed in group.closed.items():
+            if self._customers(partition) is closed.customers:
+                closed.customers.stored(offsets[partition])
+        for piece in group.pieces:
+            piece.acknowledge()
+        self._on_stored(group)
+        self._in_flight -= sum(piece.concerns_customers for piece in group.pieces)
+        if not self._in_flight:
+            self._idle.set()
 
     def _outgoing(self, pieces: Iterable[Piece], now: int) -> dict[str, dict[int, list[Record]]]:
         out: dict[str, dict[int, list[Record]]] = {}

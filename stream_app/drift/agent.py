@@ -200,7 +200,7 @@ class DriftAgent:
             )
             for alert in new
         ]
-        await send(self._client(), topics.DRIFT_ALERTS.name, {0: records})
+        await send(self._client(), {topics.DRIFT_ALERTS.name: {0: records}})
         for alert in new:
             self._told.add(alert.event_id)
             self._metrics.alerts.labels(alert.signal).inc(alert.status == "opened")
@@ -211,7 +211,7 @@ class DriftAgent:
     async def _keep(self) -> None:
         assert self.monitor is not None
         record = Record(b"state", to_bytes(self.monitor.state))
-        await send(self._client(), topics.DRIFT_STATE.name, {0: [record]})
+        await send(self._client(), {topics.DRIFT_STATE.name: {0: [record]}})
 
     async def _show(self) -> None:
         assert self.monitor is not None

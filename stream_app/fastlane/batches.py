@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import aiokafka
 from aiokafka.errors import InvalidTimestampError
+
+MANY: Final = 50
+"""Records after which the loop is given up between two partitions."""
 
 
 class WrongClock(RuntimeError):
@@ -24,18 +27,23 @@ class Record(NamedTuple):
 
 
 async def send(
-    client: aiokafka.AIOKafkaProducer, topic: str, by_partition: Mapping[int, Iterable[Record]]
-) -> dict[int, int]:
-    """Send all records and wait until every one is acknowledged; the last offset per partition.
+    client: aiokafka.AIOKafkaProducer, out: Mapping[str, Mapping[int, Iterable[Record]]]
+) -> dict[str, dict[int, int]]:
+    """Send all records, by topic and partition, and wait until every one is acknowledged; the last offset of each.
 
+    In one request for each broker, where they fit into one and no request is on its way to it.
     Raises aiokafka.errors.KafkaError as soon as one of them could not be stored, WrongClock where that is because of its time.
     """
-    pending: list[tuple[int, asyncio.Future[Any], int]] = []
-    for partition, records in by_partition.items():
+    pending: list[tuple[str, int, asyncio.Future[Any], int]] = []
+    appended = 0
+    for topic, partition, records in _parts(out):
         # A thousand records are milliseconds: whoever waits for the loop need not wait for all partitions.
-        await asyncio.sleep(0)
+        if appended >= MANY:
+            await asyncio.sleep(0)
+            appended = 0
         batch = client.create_batch()
         for record in records:
+            appended += 1
             if _append(batch, record):
                 continue
             if batch.record_count():
@@ -47,27 +55,36 @@ async def send(
             future = await client.send(
                 topic, record.value, key=record.key, partition=partition, headers=list(record.headers)
             )
-            pending.append((partition, future, 0))
+            pending.append((topic, partition, future, 0))
         if batch.record_count():
             pending.append(await _close(client, topic, partition, batch))
     try:
-        stored = await asyncio.gather(*(future for _, future, _ in pending))
+        stored = await asyncio.gather(*(future for _, _, future, _ in pending))
     except InvalidTimestampError as error:
         raise WrongClock(
-            f"Kafka refuses records for {topic} of {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}: that is further from its own clock than the topic's "
-            "message.timestamp.after.max.ms (or before) allows; set the clock of this machine, or of the broker, right"
+            f"Kafka refuses records for {' or '.join(out)} of {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}: that is further from its own clock than "
+            "the topic's message.timestamp.after.max.ms (or before) allows; set the clock of this machine, or of the broker, right"
         ) from error
-    last: dict[int, int] = {}
-    for (partition, _, extra), metadata in zip(pending, stored, strict=True):
-        last[partition] = max(last.get(partition, -1), metadata.offset + extra)
+    last: dict[str, dict[int, int]] = {}
+    for (topic, partition, _, extra), metadata in zip(pending, stored, strict=True):
+        offsets = last.setdefault(topic, {})
+        offsets[partition] = max(offsets.get(partition, -1), metadata.offset + extra)
     return last
+
+
+def _parts(out: Mapping[str, Mapping[int, Iterable[Record]]]) -> Iterator[tuple[str, int, Iterable[Record]]]:
+    for topic, by_partition in out.items():
+        for partition, records in by_partition.items():
+            yield topic, partition, records
 
 
 def _append(batch: Any, record: Record) -> bool:
     return batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers)) is not None
 
 
-async def _close(client: aiokafka.AIOKafkaProducer, topic: str, partition: int, batch: Any) -> tuple[int, Any, int]:
+async def _close(
+    client: aiokafka.AIOKafkaProducer, topic: str, partition: int, batch: Any
+) -> tuple[str, int, Any, int]:
     batch.close()
     count = batch.record_count()
-    return partition, await client.send_batch(batch, topic, partition=partition), count - 1
+    return topic, partition, await client.send_batch(batch, topic, partition=partition), count - 1

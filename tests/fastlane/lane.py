@@ -196,8 +196,8 @@ class Member:
 
     def send(self, topic: str, records: dict[int, list[Record]]) -> dict[int, int]:
         """Send records as the worker does; the last offset per partition."""
-        last: dict[int, int] = self.call(send(self.app.producer.client, topic, records))  # type: ignore[attr-defined]
-        return last
+        last: dict[str, dict[int, int]] = self.call(send(self.app.producer.client, {topic: records}))  # type: ignore[attr-defined]
+        return last.get(topic, {})
 
     def soon(self, callback: Callable[..., Any], *args: Any) -> None:
         """Call something in the member's event loop."""

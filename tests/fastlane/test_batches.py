@@ -37,7 +37,7 @@ class _Refusing:
 
 
 def _send(reason: KafkaError) -> None:
-    asyncio.run(send(_Refusing(reason), "changes", {0: [Record(b"1", b"x")]}))  # type: ignore[arg-type]
+    asyncio.run(send(_Refusing(reason), {"changes": {0: [Record(b"1", b"x")]}}))  # type: ignore[arg-type]
 
 
 def test_a_worker_whose_clock_kafka_does_not_believe_says_so() -> None:

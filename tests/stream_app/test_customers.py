@@ -170,7 +170,7 @@ def test_a_record_is_replaced_only_as_it_was_read_and_she_is_not_kept_at_hand(st
         assert customers.look(key) == other
         assert customers.record(key) == to_bytes(other)
         assert customers.markers([key], lambda record: True) == [], "she is being worked on"
-        assert customers.keys() == [key]
+        assert customers.keys() == customers.anew == [key]
     assert customers.close() == {key: to_bytes(other)}
     assert customers.close() == {}
     assert not customers.replace(b"nobody", b"", b"")
@@ -188,7 +188,9 @@ def test_an_event_after_a_replacement_goes_on_from_it(store: Store) -> None:
     other = from_bytes(before)
     other.revision += 1000
     assert customers.replace(key, before, to_bytes(other))
+    assert customers.anew == [key]
     fold(records[1:], SOURCE, customers, model(), "")
+    assert customers.anew == [], "an event came after it"
     closed = customers.close()[key]
     assert closed is not None
     assert from_bytes(closed).revision == 1002

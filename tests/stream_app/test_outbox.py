@@ -47,22 +47,24 @@ class Broker:
     """Acknowledges when it is told to: one request, or all of them from then on."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, dict[int, list[Record]]]] = []
+        self.sent: list[dict[str, dict[int, list[Record]]]] = []
         self.answers: list[asyncio.Event] = []
         self.is_prompt = False
 
     @property
-    def topics(self) -> list[str]:
-        """Of every request so far."""
-        return [topic for topic, _ in self.sent]
+    def keys(self) -> list[dict[str, list[bytes | None]]]:
+        """Of every request so far, by topic."""
+        return [{topic: [r.key for r in parts[0]] for topic, parts in out.items()} for out in self.sent]
 
-    async def send(self, client: object, topic: str, parts: Mapping[int, Iterable[Record]]) -> dict[int, int]:
-        self.sent.append((topic, {partition: list(records) for partition, records in parts.items()}))
+    async def send(
+        self, client: object, out: Mapping[str, Mapping[int, Iterable[Record]]]
+    ) -> dict[str, dict[int, int]]:
+        self.sent.append({topic: {p: list(records) for p, records in parts.items()} for topic, parts in out.items()})
         number, answer = len(self.sent), asyncio.Event()
         self.answers.append(answer)
         if not self.is_prompt:
             await answer.wait()
-        return dict.fromkeys(parts, number)
+        return {topic: dict.fromkeys(parts, number) for topic, parts in out.items()}
 
     async def answer(self, number: int) -> None:
         """Acknowledge this request, and let everybody go on."""
@@ -111,41 +113,72 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_groups_changelog_waits_for_its_changes_and_the_next_groups_changes_go_with_it(
+def told(key: bytes, done: list[bytes]) -> Piece:
+    """An event of a customer that leads to a change; when it is acknowledged that is `done`."""
+    change = ("told", 0, Record(key, b""))
+    return Piece(Work(partition=0, events=1), acknowledge=lambda: done.append(key), extra=(change,))
+
+
+def test_a_groups_changelog_waits_for_its_changes_and_goes_with_those_of_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def law() -> None:
         desk = Desk(monkeypatch)
         post = desk.broker
-        done: list[str] = []
+        users = topics.USERS.name
+        done: list[bytes] = []
 
         async def work(key: bytes) -> None:
             desk.customers.open(key, Customer())
-            told = ("told", 0, Record(key, b""))
-            await desk.outbox.submit(
-                Piece(Work(partition=0, events=1), acknowledge=lambda: done.append(key.decode()), extra=(told,))
-            )
+            await desk.outbox.submit(told(key, done))
             await settled()
 
         await work(b"a")
-        assert post.topics == ["told"]
-        await post.answer(0)
-        assert post.topics == ["told", topics.USERS.name]
         await work(b"b")
-        assert post.topics[2:] == ["told"], "the changes of b beside the changelog of a"
-        await post.answer(2)
+        assert post.keys == [{"told": [b"a"]}], "b waits for what is on its way"
+        await post.answer(0)
+        assert post.keys[1:] == [{"told": [b"b"], users: [b"a"]}], "the changes of b beside the changelog of a"
         await work(b"c")
-        assert (post.topics[3:], done) == ([], []), "the changelog of b waits for that of a, and c for b"
+        await work(b"d")
+        assert (post.keys[2:], done) == ([], [])
         assert desk.customers.look(b"b") is not None
         await post.answer(1)
-        assert (post.topics[3:], done) == ([topics.USERS.name, "told"], ["a"])
+        assert (post.keys[2:], done) == ([{"told": [b"c", b"d"], users: [b"b"]}], [b"a"])
         assert desk.customers._store.keys() == [b"a"]
-        await post.answer(4)
-        await post.answer(3)
-        await post.answer(5)
-        await asyncio.wait_for(desk.outbox.drain(), 1)
-        assert done == ["a", "b", "c"]
-        assert sorted(desk.customers.keys()) == sorted(desk.customers._store.keys()) == [b"a", b"b", b"c"]
+        post.answer_all()
+        await asyncio.wait_for(desk.outbox.drain(), 10)
+        assert post.keys[3:] == [{users: [b"c", b"d"]}]
+        assert done == [b"a", b"b", b"c", b"d"]
+        assert sorted(desk.customers.keys()) == sorted(desk.customers._store.keys()) == [b"a", b"b", b"c", b"d"]
+
+    asyncio.run(law())
+
+
+def test_a_changelog_waits_for_company_only_where_groups_follow_each_other_fast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def law() -> None:
+        monkeypatch.setattr(outbox, "LINGER", 3600.0)
+        desk = Desk(monkeypatch)
+        post = desk.broker
+        post.answer_all()
+        users = topics.USERS.name
+
+        async def work(key: bytes) -> None:
+            desk.customers.open(key, Customer())
+            await desk.outbox.submit(told(key, []))
+            await settled()
+
+        await work(b"a")
+        assert post.keys == [{"told": [b"a"]}, {users: [b"a"]}], "nothing came before, and nothing is waited for"
+        await work(b"b")
+        assert post.keys[2:] == [{"told": [b"b"]}]
+        await work(b"c")
+        assert post.keys[3:] == [{"told": [b"c"], users: [b"b"]}]
+        monkeypatch.setattr(outbox, "LINGER", 0.001)
+        await work(b"d")
+        await asyncio.wait_for(desk.outbox.drain(), 10)  # nobody comes any more
+        assert post.keys[4:] == [{"told": [b"d"], users: [b"c"]}, {users: [b"d"]}]
 
     asyncio.run(law())
 
@@ -216,9 +249,9 @@ def test_what_events_and_a_round_do_at_the_same_time_is_all_stored_as_of_each_gr
                 await asyncio.wait_for(going, 30)
                 await desk.outbox.drain()
                 log: dict[bytes, bytes | None] = {}
-                for topic, parts in desk.broker.sent:
-                    assert topic == topics.USERS.name
-                    for record in parts[0]:
+                for out in desk.broker.sent:
+                    assert list(out) == [topics.USERS.name]
+                    for record in out[topics.USERS.name][0]:
                         assert record.key is not None
                         log[record.key] = record.value
                 for number in range(300):
