@@ -42,6 +42,7 @@ from stream_app.helper import helper
 from stream_app.logends import RECREATED
 from stream_app.metrics import Metrics
 from stream_app.outbox import Group, Outbox, Piece
+from stream_app.pace import QUIET
 from stream_app.projection import Projection
 from stream_app.recovery import Restored
 from stream_app.rounds import Rounds
@@ -123,6 +124,7 @@ class Worker:
             customers=self.customers,
             model=lambda: self.model,
             is_busy=lambda: self.outbox.is_busy,
+            events_come=lambda: self.outbox.quiet < QUIET,
         )
         self.watch = ModelWatch(
             connections.redis_client(settings),
@@ -337,7 +339,7 @@ class Worker:
 
     def _on_stored(self, group: Group) -> None:
         for partition, closed in group.closed.items():
-            self.projection.touch(partition, closed.records)
+            self.projection.touch(partition, closed.records, later=closed.anew)
         now_ms = self.clock() // 1000
         letters: Counter[str] = Counter()
         for piece in group.pieces:

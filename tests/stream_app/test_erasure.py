@@ -201,8 +201,16 @@ def test_redis_forgets_her_and_no_older_row_brings_her_back(own_redis: Redis) ->
     async def law() -> None:
         client = redis.asyncio.Redis.from_url(own_redis.url)
         projection = Projection(
-            client, "t:", Metrics(), interval=0.1, clock=lambda: AT, customers=lambda _: customers, model=model, is_busy=lambda: False
-        )  # fmt: skip
+            client,
+            "t:",
+            Metrics(),
+            interval=0.1,
+            clock=lambda: AT,
+            customers=lambda _: customers,
+            model=model,
+            is_busy=lambda: False,
+            events_come=lambda: False,
+        )
 
         async def shown(customer: Customer) -> bool:
             customers.open(KEY, customer)

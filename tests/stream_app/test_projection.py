@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,18 +11,21 @@ import redis
 
 from schemas.customer import Customer
 from stream_app.metrics import Metrics
-from stream_app.projection import BATCH, Projection
+from stream_app.projection import BATCH, SLICE, Projection
 from tests.schemas.models import model
 
+MANY = 7
+"""A partition of a thousand customers; all others have three."""
 ONE = Customer(sequence=1, segment="s1", nearest="s1")
 
 
 class Store:
-    """A Redis that keeps whom it was asked to write, call by call, and refuses the first `refused` calls."""
+    """A Redis that keeps whom it was asked to write, call by call, after which something else may happen, and refuses the first `refused` calls."""
 
-    def __init__(self, refused: int = 0) -> None:
+    def __init__(self, refused: int = 0, meanwhile: Callable[[int], object] = lambda call: None) -> None:
         self.calls: list[list[str]] = []
         self._refused = refused
+        self._meanwhile = meanwhile
 
     def register_script(self, _: str) -> Any:
         async def called(keys: list[str], args: list[Any]) -> None:
@@ -29,6 +33,7 @@ class Store:
                 self._refused -= 1
                 raise redis.ConnectionError("away")
             self.calls.append([row[0] for row in msgspec.msgpack.decode(args[2])])
+            self._meanwhile(len(self.calls))
 
         return called
 
@@ -43,12 +48,15 @@ class Everyone:
         return ONE
 
     def keys(self) -> list[bytes]:
-        return [name(self._partition, n).encode() for n in range(3)]
+        return [name(self._partition, n).encode() for n in range(len(self))]
+
+    def __len__(self) -> int:
+        return 1000 if self._partition == MANY else 3
 
 
-def made(store: Store, *, is_busy: bool = False) -> Projection:
+def made(store: Store, *, is_busy: bool = False, events_come: bool = False) -> Projection:
     projection = Projection(
-        store, "t:", Metrics(), interval=0.0, clock=lambda: 0, customers=Everyone, model=model, is_busy=lambda: is_busy
+        store, "t:", Metrics(), interval=0.0, clock=lambda: 0, customers=Everyone, model=model, is_busy=lambda: is_busy, events_come=lambda: events_come
     )  # type: ignore[arg-type] # fmt: skip
     projection._look_at = float("inf")
     return projection
@@ -108,3 +116,39 @@ def test_a_new_partition_is_written_whole_and_one_that_comes_back_where_others_w
         projection.own(partitions, overtaken)
         asyncio.run(projection._round())
     assert [sorted(call) for call in store.calls] == [["0-0", "0-1", "0-2"], ["0-1", "1-0", "1-1", "1-2"], ["1-2"]]
+
+
+def test_whoever_was_only_decided_anew_waits_beside_events_and_whoever_has_an_event_goes_with_the_next_call() -> None:
+    anew = [name(MANY, n).encode() for n in range(300)]
+
+    def meanwhile(call: int) -> None:
+        if call == 2:
+            projection.touch(0, [b"0-1"])
+
+    store = Store(meanwhile=meanwhile)
+    projection = made(store, events_come=True)
+    projection.touch(MANY, [*anew, b"event"], later=anew)
+    asyncio.run(projection._round())
+    assert "event" in store.calls[0]
+    assert "0-1" in store.calls[2]
+    assert all(len(call) == SLICE for call in store.calls[:-1])
+    assert sorted(who for call in store.calls for who in call) == sorted(["event", "0-1", *map(bytes.decode, anew)])
+
+
+def test_where_no_event_comes_they_go_many_at_a_time() -> None:
+    store = Store()
+    projection = made(store)
+    anew = [name(MANY, n).encode() for n in range(2 * BATCH)]
+    projection.touch(MANY, anew, later=anew)
+    asyncio.run(projection._round())
+    assert [len(call) for call in store.calls] == [BATCH, BATCH]
+
+
+def test_while_redis_is_away_no_more_wait_than_there_are() -> None:
+    projection = made(Store())
+    anew = [name(MANY, n).encode() for n in range(1000)]
+    for _ in range(5):
+        projection.touch(MANY, anew[:600], later=anew[:600])
+    assert 600 <= projection.pending <= 1000
+    asyncio.run(projection._round())
+    assert projection.pending == 0
