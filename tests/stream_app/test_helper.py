@@ -107,8 +107,8 @@ def test_it_knows_no_secret_and_ends_with_its_worker_however_that_ends(monkeypat
 def made(customers: Customers, helped: object, monkeypatch: pytest.MonkeyPatch) -> tuple[Rounds, list[object]]:
     """Rounds through an outbox whose broker takes everything, and what failed."""
 
-    async def stored(client: object, topic: str, parts: dict[int, list[object]]) -> dict[int, int]:
-        return dict.fromkeys(parts, 1)
+    async def stored(client: object, out: dict[str, dict[int, list[object]]]) -> dict[str, dict[int, int]]:
+        return {topic: dict.fromkeys(parts, 1) for topic, parts in out.items()}
 
     failures: list[object] = []
     monkeypatch.setattr(outbox, "send", stored)

@@ -23,12 +23,12 @@ import os, pathlib, signal
 from schemas import topics
 from stream_app import outbox
 send = outbox.send
-async def sleeps_before_the_changelog(client, topic, by_partition):
+async def sleeps_before_the_changelog(client, out):
     switch = pathlib.Path({path!r})
-    if topic == topics.USERS.name and switch.exists():
+    if topics.USERS.name in out and switch.exists():
         switch.unlink()
         os.kill(os.getpid(), signal.SIGSTOP)
-    return await send(client, topic, by_partition)
+    return await send(client, out)
 outbox.send = sleeps_before_the_changelog
 """
 
