@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from schemas import topics
 from stream_app.customers import Customers
-from stream_app.fastlane.batches import Record, send
+from stream_app.fastlane.batches import MANY, Record, send
 from stream_app.pace import room
 from stream_app.work import Work, encoded
 
@@ -30,8 +30,6 @@ has come several times only once.
 LINGER: Final = 0.01
 """Seconds that a changelog may wait for the changes of the next group, where groups follow each other as fast: nobody waits for it but Redis,
 and at a few hundred events a second it spares Kafka and the event loop every other request."""
-YIELD_EVERY: Final = 50
-"""Customers after which the event loop is given up."""
 
 
 @dataclass(slots=True)
@@ -173,7 +171,7 @@ class Outbox:
             self._ahead -= sum(piece.size for piece in pieces)
             self._swept -= sum(piece.swept for piece in pieces)
             self._room.set()
-            if len(records) > YIELD_EVERY:
+            if len(records) >= MANY:
                 await asyncio.sleep(0)
         return group
 

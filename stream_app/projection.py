@@ -133,7 +133,7 @@ class Projection:
         self._forget = client.register_script(_FORGET)
         self._names = _encode(FIELDS)
         self._dirty: dict[int, dict[bytes, None]] = {}
-        self._backlog: dict[int, list[bytes]] = {}
+        self._backlog: dict[int, dict[bytes, None]] = {}
         """Those who can wait: decided anew without an event, or all of a partition that was gained, or lost by Redis; whoever has an event
         meanwhile is in `_dirty`."""
         self._owned: frozenset[int] = frozenset()
@@ -146,16 +146,11 @@ class Projection:
     def touch(self, partition: int, keys: Iterable[bytes], later: Collection[bytes] = ()) -> None:
         """These customers have changed; those of them who can wait go behind all others."""
         new = dict.fromkeys(keys)
-        if later:
-            for key in later:
-                del new[key]
-            backlog = self._backlog.setdefault(partition, [])
-            backlog += later
-            customers = self._customers(partition)
-            if customers is not None and len(backlog) > max(len(customers), BATCH):  # some of them twice
-                self._backlog[partition] = customers.keys()
-        if new:
-            self._dirty.setdefault(partition, {}).update(new)
+        for key in later:
+            del new[key]
+        for waiting, some in ((self._dirty, new), (self._backlog, dict.fromkeys(later))):
+            if some:
+                waiting.setdefault(partition, {}).update(some)
         self._touched.set()
 
     def own(self, partitions: frozenset[int], overtaken: Mapping[int, Iterable[bytes]]) -> None:
@@ -163,7 +158,7 @@ class Projection:
         that were ours before only the `overtaken`, whose records others have stored meanwhile."""
         for waiting in (self._dirty, self._backlog):
             for partition in [p for p in waiting if p not in partitions]:
-                del waiting[partition]  # type: ignore[attr-defined]
+                del waiting[partition]
         for partition in partitions - self._owned:
             self._touch_all(partition)
         for partition in partitions & overtaken.keys():
@@ -174,7 +169,7 @@ class Projection:
     def _touch_all(self, partition: int) -> None:
         customers = self._customers(partition)
         if customers is not None:
-            self._backlog[partition] = customers.keys()
+            self._backlog[partition] = dict.fromkeys(customers.keys())
             self._touched.set()
 
     @property
@@ -243,17 +238,12 @@ class Projection:
     def _take(self) -> list[tuple[int, bytes]]:
         """The next customers to write, with their partitions, an equal share of each: first those who have just had an event."""
         taken: list[tuple[int, bytes]] = []
-        for partition, share in _shares(self._dirty, BATCH):
-            dirty = self._dirty[partition]
-            taken += [(partition, dirty.popitem()[0]) for _ in range(share)]
-            if not dirty:
-                del self._dirty[partition]
-        room = SLICE if self._events_come() else BATCH
-        for partition, share in _shares(self._backlog, max(0, room - len(taken))):
-            backlog = self._backlog[partition]
-            taken += [(partition, backlog.pop()) for _ in range(share)]
-            if not backlog:
-                del self._backlog[partition]
+        for waiting, most in ((self._dirty, BATCH), (self._backlog, SLICE if self._events_come() else BATCH)):
+            for partition, share in _shares(waiting, max(0, most - len(taken))):
+                keys = waiting[partition]
+                taken += [(partition, keys.popitem()[0]) for _ in range(share)]
+                if not keys:
+                    del waiting[partition]
         return taken
 
     async def _write(self, taken: Iterable[tuple[int, bytes]]) -> None:
