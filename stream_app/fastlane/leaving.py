@@ -23,17 +23,21 @@ async def leave(consumer: aiokafka.AIOKafkaConsumer, within: float = WITHIN) -> 
     aiokafka lets a rebalance under way end before it leaves. That can take as long as the slowest member of the group, or for ever
     where the end of the rebalance calls into an app that is stopping; nothing is won by it, because what comes of it is given up.
     """
-    coordinator: Any = consumer._coordinator
+    if consumer._coordinator is not None:  # as it is where no broker was ever reached
+        await _end_coordination(consumer, consumer._coordinator, within)
+    try:
+        await asyncio.wait_for(consumer.stop(), within)
+    except TimeoutError:
+        _log.warning("the group was left without the broker's answer; it notices when the session is over")
+
+
+async def _end_coordination(consumer: aiokafka.AIOKafkaConsumer, coordinator: Any, within: float) -> None:
     joining = coordinator._performed_join_prepare
     coordination = coordinator._coordination_task
     coordination.cancel()
     await asyncio.wait({coordination}, timeout=within)
     if joining:
         await _leave_mid_join(consumer, coordinator, within)
-    try:
-        await asyncio.wait_for(consumer.stop(), within)
-    except TimeoutError:
-        _log.warning("the group was left without the broker's answer; it notices when the session is over")
 
 
 async def _leave_mid_join(consumer: Any, coordinator: Any, within: float) -> None:
