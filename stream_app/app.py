@@ -140,7 +140,6 @@ class Worker:
         self.watchdog = Watchdog(
             settings,
             lambda: standing(self.app.consumer, self.store, self.progress),  # type: ignore[arg-type]
-            lambda: self.app.consumer.loops,  # type: ignore[attr-defined]
         )
         source = self.app.topic(
             *(topic.name for topic in topics.INPUTS), schema=ChunkSchema(), key_type=bytes, value_type=bytes
@@ -176,7 +175,7 @@ class Worker:
             self._owned(self.store.owned)
         self.outbox.start()
         self.watch.start()
-        self.watchdog.start()
+        self.watchdog.start(self._loop)
         for run in (
             self.sweep.run(),
             self.ageing.run(),

@@ -47,7 +47,7 @@ def application(settings: Settings, partitions: int) -> faust.App:
         broker_request_timeout=90.0,
         # Progress is judged by our own health check: an idle worker must not leave the group.
         broker_max_poll_interval=86_400.0,
-        broker_max_poll_records=2000,
+        broker_max_poll_records=1000,  # so many are taken over in one turn of the event loop
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=s.instance_id or None,
         producer_acks=-1,

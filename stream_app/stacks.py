@@ -6,7 +6,6 @@ import asyncio
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
 from types import FrameType
 from typing import Any, Final
 
@@ -14,9 +13,9 @@ DEEPEST: Final = 40
 """Awaits followed into one task."""
 
 
-def describe(loops: Iterable[asyncio.AbstractEventLoop]) -> str:
-    """The stacks of all threads, and of the tasks of these loops; may be called from any thread."""
-    return "\n".join([*_threads(), *(line for loop in loops for line in _tasks(loop))])
+def describe(loop: asyncio.AbstractEventLoop) -> str:
+    """The stacks of all threads, and of the tasks of this loop; may be called from any thread."""
+    return "\n".join([*_threads(), *_tasks(loop)])
 
 
 def _threads() -> list[str]:

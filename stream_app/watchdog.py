@@ -61,14 +61,12 @@ class Watchdog:
         self,
         settings: Settings,
         standing: Callable[[], Standing],
-        loops: Callable[[], list[asyncio.AbstractEventLoop]],
     ) -> None:
         self._settings = settings
         self._group = settings.app_id
         self._patience = settings.stall_timeout
         self._commit_interval = settings.commit_interval
         self._standing = standing
-        self._loops = loops
         self._beat = time.monotonic()
         self._memory = Memory(self._beat, beat=self._beat)
         self._reported: frozenset[str] = frozenset()
@@ -79,8 +77,9 @@ class Watchdog:
         self.reasons: tuple[str, ...] = ()
         """What keeps the worker from being ready, as of the last look."""
 
-    def start(self) -> None:
-        """Begin to look."""
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to look; the work is done in this loop."""
+        self._loop = loop
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
@@ -100,8 +99,7 @@ class Watchdog:
                 self.reasons = (f"the watchdog could not look: {error!r}",)
 
     def _look(self) -> None:
-        for loop in self._loops()[:1]:
-            loop.call_soon_threadsafe(self._note)
+        self._loop.call_soon_threadsafe(self._note)
         standing = self._standing()
         ends = self._ends(standing)
         look = Look(
@@ -184,7 +182,7 @@ class Watchdog:
             self._say("the worker does not get on", [finding.text for finding in news])
 
     def _say(self, event: str, reasons: list[str]) -> None:
-        _log.error(event, reasons=reasons, stacks=stacks.describe(self._loops()).splitlines())
+        _log.error(event, reasons=reasons, stacks=stacks.describe(self._loop).splitlines())
 
     def _leave(self, reasons: list[str]) -> None:
         """End the process; nothing that was not done is acknowledged, so its successor goes on exactly where it was."""

@@ -104,7 +104,7 @@ class Runner(faust.Worker):
 
     def _end(self) -> None:
         """Whatever is not acknowledged by now is done again by the next owner."""
-        _log.error("the worker was told to stop and does not end", stacks=stacks.describe([self.loop]).splitlines())
+        _log.error("the worker was told to stop and does not end", stacks=stacks.describe(self.loop).splitlines())
         os._exit(70)
 
 

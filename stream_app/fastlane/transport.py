@@ -15,7 +15,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from stream_app.fastlane.leaving import leave
+from stream_app.fastlane.threadless import Threadless
 
 MAX_CHUNK: Final = 200
 """Records per chunk: with 50 us of work per record the event loop is held for 10 ms."""
@@ -61,21 +61,6 @@ class ChunkMessage(ConsumerMessage):
     done = False
 
 
-class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's thread of the aiokafka consumer, which leaves the group in bounded time."""
-
-    async def on_thread_stop(self) -> None:
-        """Take no more calls, then leave."""
-        await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
-        if self._consumer is not None:
-            await leave(self._consumer)
-
-    @property
-    def member_id(self) -> str:
-        """Who we are in the group, empty while we are nobody."""
-        return str(self._consumer._coordinator.member_id) if self._consumer is not None else ""
-
-
 class ChunkConsumer(driver.Consumer):
     """Faust's consumer, with `getmany` yielding chunks.
 
@@ -84,7 +69,7 @@ class ChunkConsumer(driver.Consumer):
     was assigned but not yet sought; what was fetched of it is dropped, because the seek is still to come.
     """
 
-    _thread: ChunkConsumerThread
+    _thread: Threadless
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._next: dict[TP, int] = {}
@@ -108,8 +93,8 @@ class ChunkConsumer(driver.Consumer):
         self._room = asyncio.Event()
         super().__init__(*args, **kwargs)
 
-    def _new_consumer_thread(self) -> ChunkConsumerThread:
-        return ChunkConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> Threadless:
+        return Threadless(self, loop=self.loop, beacon=self.beacon)
 
     def is_current(self, message: ChunkMessage) -> bool:
         """Whether the chunk may be worked on: nothing was revoked or sought since it was fetched."""
@@ -123,11 +108,6 @@ class ChunkConsumer(driver.Consumer):
     def member_id(self) -> str:
         """Who we are in the group, empty while we are nobody."""
         return self._thread.member_id
-
-    @property
-    def loops(self) -> list[asyncio.AbstractEventLoop]:
-        """The event loops that the work needs."""
-        return [self.app.loop, self._thread.thread_loop]
 
     def ack(self, message: Any) -> bool:
         """Mark a chunk's offsets as committable, if its work and that of all chunks before it is done."""

@@ -223,8 +223,7 @@ class Member:
         return offsets(self.done)
 
     def _stacks(self) -> str:
-        thread = self.consumer._thread
-        return stacks.describe([self._loop, *([thread.thread_loop] if thread else [])])
+        return stacks.describe(self._loop)
 
     def _alive(self) -> bool:
         if self.failure is not None:

@@ -38,6 +38,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import Service
+from mode.threads import ServiceThread
 
 from stream_app.fastlane.fetching import BESIDE, BriefFetcher
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
@@ -63,6 +64,10 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (driver.Consumer.highwaters, ["self", "partitions"]),
     (driver.Consumer._new_consumer_thread, ["self"]),
     (driver.AIOKafkaConsumerThread.on_thread_stop, ["self"]),
+    (driver.AIOKafkaConsumerThread.call_thread, ["self", "fun", "args", "kwargs"]),
+    (driver.AIOKafkaConsumerThread._serve, ["self"]),
+    (driver.AIOKafkaConsumerThread._gather_remaining_tasks, ["self"]),
+    (driver.AIOKafkaConsumerThread.on_shutdown, ["self"]),
     (GroupCoordinator.reset_generation, ["self"]),
     (GroupCoordinator._do_heartbeat, ["self"]),
     (CoordinatorGroupRebalance._send_sync_group_request, ["self", "request"]),
@@ -113,6 +118,12 @@ CALLERS: list[tuple[Callable[..., Any], list[str]]] = [
     (faust_consumer.Consumer.commit, ["maybe_wait_for_commit_to_finish", "_commit_fut"]),
     (ConsumerMessage.on_final_ack, ["ack"]),
     (driver.AIOKafkaConsumerThread._seek_wait, ["seek", "_read_offset", "position"]),
+    (driver.AIOKafkaConsumerThread.getmany, ["self.call_thread("]),
+    (ServiceThread.__init__, ["thread_loop or asyncio.new_event_loop()"]),
+    (ServiceThread.start, ["self.Worker(self)", "self._thread.start()", "await self._thread_running"]),
+    (ServiceThread.stop, ["super().stop()", "self._thread.stop()"]),
+    (ServiceThread._serve, ["self.crash(exc)", "self._shutdown_thread()", "self._gather_remaining_tasks()"]),
+    (Service.stop, ["self._shutdown.wait()", "self.on_shutdown()"]),
     (driver.Producer._new_producer, ["_settings_extra"]),
     (faust_consumer.Consumer.perform_seek, ["_read_offset", "_committed_offset"]),
     (aiokafka.AIOKafkaConsumer.stop, ["_coordinator.close"]),
