@@ -37,7 +37,7 @@ class Lease:
         self._until: float | None = None
         self._lost = False
         self.on_lost: Callable[[LeaseLost], None] = lambda error: None
-        """Called, in any thread, when the group no longer knows us, and when something is to be sent after that."""
+        """Called when the group no longer knows us, and when something is to be sent after that."""
 
     def concerns(self, group: str) -> bool:
         """Whether a group is the one that gives us our customers; the process may be a member of others."""

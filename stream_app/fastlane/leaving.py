@@ -23,7 +23,7 @@ async def leave(consumer: aiokafka.AIOKafkaConsumer, within: float = WITHIN) -> 
     aiokafka lets a rebalance under way end before it leaves. That can take as long as the slowest member of the group, or for ever
     where the end of the rebalance calls into an app that is stopping; nothing is won by it, because what comes of it is given up.
     """
-    if consumer._coordinator is not None:  # as it is where no broker was ever reached
+    if consumer._coordinator is not None:  # None where no broker was ever reached
         await _end_coordination(consumer, consumer._coordinator, within)
     try:
         await asyncio.wait_for(consumer.stop(), within)
