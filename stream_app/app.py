@@ -38,7 +38,7 @@ from stream_app.fastlane.lease import Lease, LeaseLost
 from stream_app.fastlane.table import PartitionStore
 from stream_app.fastlane.transport import ChunkConsumer, ChunkMessage, ChunkSchema, ChunkTransport
 from stream_app.health import Progress, standing
-from stream_app.helper import helper
+from stream_app.helper import helper, renderer
 from stream_app.logends import RECREATED
 from stream_app.metrics import Metrics
 from stream_app.outbox import Group, Outbox, Piece
@@ -125,6 +125,8 @@ class Worker:
             model=lambda: self.model,
             is_busy=lambda: self.outbox.is_busy,
             events_come=lambda: self.outbox.quiet < QUIET,
+            is_deciding=lambda: self.rounds.go_on,
+            renderer=renderer,
         )
         self.watch = ModelWatch(
             connections.redis_client(settings),

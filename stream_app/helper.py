@@ -1,7 +1,8 @@
-"""A process beside the worker that decides customers anew: the worker's interpreter has the events to do, and a second core stands idle.
+"""A process beside the worker that decides many customers anew, or renders them for Redis: the worker's interpreter has the events to do, and a
+second core stands idle.
 
 The two talk over a socket: length and msgpack, first the task, then slices of records, each with its answer, in order. The helper lives as long
-as a round; it ends when its socket is closed, thus with its worker however that ends.
+as there is something to do; it ends when its socket is closed, thus with its worker however that ends.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 import msgspec
 
@@ -23,12 +24,16 @@ from schemas.artifact import Artifact
 from schemas.customer import UnreadableState
 from schemas.model import Model
 from stream_app.anew import Moment, Outcome, Reason, Row, decide_anew
+from stream_app.picture import Rendered, render
 
 Decide = Callable[[Moment, Sequence[Row]], Awaitable[list[Outcome | None]]]
 """What becomes of these customers. Raises HelperEnded, UnreadableState."""
+Render = Callable[[Moment, Sequence[Row]], Awaitable[Rendered]]
+"""How Redis is to show these customers. Raises HelperEnded, UnreadableState."""
 
 NICE: Final = 19
-"""The helper takes the processor that the events leave; a full machine still gives it a hundredth."""
+"""The helper takes the processor that the events leave: a full machine gives it a hundredth to start with, then less, but at once takes it back
+for whoever is on an event's way."""
 BUFFER: Final = 4 * 2**20
 """Bytes of answers that may wait before they are read."""
 ENDS_WITHIN: Final = 5.0
@@ -38,11 +43,11 @@ _LENGTH: Final = struct.Struct("!I")
 
 
 class HelperEnded(RuntimeError):
-    """The process that decides customers anew is gone: start another."""
+    """The process beside the worker is gone: start another."""
 
 
 class _Task(msgspec.Struct, frozen=True, array_like=True):
-    reason: Reason
+    what: Reason | Literal["render"]
     model_id: str
     artifact: bytes
 
@@ -53,18 +58,41 @@ class _Slice(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    outcomes: list[Outcome | None]
+    found: msgspec.Raw
     unreadable: str = ""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _answer: Final = msgspec.msgpack.Decoder(_Answer).decode
 _slice: Final = msgspec.msgpack.Decoder(_Slice).decode
+_outcomes: Final = msgspec.msgpack.Decoder(list[Outcome | None]).decode
+_rendered: Final = msgspec.msgpack.Decoder(Rendered).decode
 
 
 @asynccontextmanager
 async def helper(reason: Reason, model: Model) -> AsyncIterator[Decide]:
     """A helper for one round. Slices may be given to it before earlier ones are answered."""
+    async with _process(_Task(reason, model.id, msgspec.json.encode(model.artifact))) as ask:
+
+        async def decide(moment: Moment, rows: Sequence[Row]) -> list[Outcome | None]:
+            return _outcomes(await ask(_Slice(moment, rows)))
+
+        yield decide
+
+
+@asynccontextmanager
+async def renderer(model: Model) -> AsyncIterator[Render]:
+    """A helper for those who wait to be written to Redis. Slices may be given to it before earlier ones are answered."""
+    async with _process(_Task("render", model.id, msgspec.json.encode(model.artifact))) as ask:
+
+        async def render(moment: Moment, rows: Sequence[Row]) -> Rendered:
+            return _rendered(await ask(_Slice(moment, rows)))
+
+        yield render
+
+
+@asynccontextmanager
+async def _process(task: _Task) -> AsyncIterator[Callable[[_Slice], Awaitable[msgspec.Raw]]]:
     ours, theirs = socket.socketpair()
     with theirs:
         # By vfork, whatever the size of this process; it knows no secret, and its log is ours.
@@ -77,21 +105,21 @@ async def helper(reason: Reason, model: Model) -> AsyncIterator[Decide]:
     reader, writer = await asyncio.open_connection(sock=ours, limit=BUFFER)
     in_turn = asyncio.Lock()
 
-    async def decide(moment: Moment, rows: Sequence[Row]) -> list[Outcome | None]:
-        _write(writer, _Slice(moment, rows))
+    async def ask(asked: _Slice) -> msgspec.Raw:
+        _write(writer, asked)
         async with in_turn:  # which is fair: answers come in the order of the slices
             try:
                 (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 answer = _answer(await reader.readexactly(length))
             except (asyncio.IncompleteReadError, OSError) as error:
-                raise HelperEnded("the process that decides customers anew has ended") from error
+                raise HelperEnded("the process beside the worker has ended") from error
         if answer.unreadable:
             raise UnreadableState(answer.unreadable)
-        return answer.outcomes
+        return answer.found
 
     try:
-        _write(writer, _Task(reason, model.id, msgspec.json.encode(model.artifact)))
-        yield decide
+        _write(writer, task)
+        yield ask
     finally:
         writer.close()
         await asyncio.to_thread(_reap, process)
@@ -114,15 +142,23 @@ def serve(stream: BinaryIO) -> None:
     """Answer until there are no more questions."""
     task = msgspec.msgpack.decode(_read(stream), type=_Task)
     model = Model(msgspec.json.decode(task.artifact, type=Artifact), task.model_id)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     while data := _read(stream):
         asked = _slice(data)
         try:
-            answer = _Answer(decide_anew(asked.rows, model, task.reason, asked.moment))
+            answer = _Answer(msgspec.Raw(_encode(_done(task, model, asked))))
         except UnreadableState as error:
-            answer = _Answer([], str(error))
+            answer = _Answer(msgspec.Raw(_encode(None)), str(error))
         found = _encode(answer)
         stream.write(_LENGTH.pack(len(found)) + found)
         stream.flush()
+
+
+def _done(task: _Task, model: Model, asked: _Slice) -> list[Outcome | None] | Rendered:
+    if task.what == "render":
+        return render(asked.rows, model, asked.moment.decided_at)
+    return decide_anew(asked.rows, model, task.what, asked.moment)
 
 
 def _read(stream: BinaryIO) -> bytes:

@@ -90,6 +90,11 @@ class Rounds:
         self.error = ""
         """Why nobody is decided anew at present, though there is a round to make."""
 
+    @property
+    def go_on(self) -> bool:
+        """Whether customers are being decided anew at present."""
+        return self._one.locked() and not self.error
+
     async def make(
         self,
         reason: Reason,

@@ -20,7 +20,7 @@ from schemas.profile import Profile, update
 from schemas.settings import Settings
 from segment_api.counterfactual import MOST_ORDERS, recovered
 from segment_api.explain import Explanation, Move, explain, explained
-from stream_app.projection import membership
+from stream_app.picture import membership
 from stream_app.segmenter import Position, step
 from tests.schemas.models import model as small
 from tests.segment_api.conftest import customer, put

@@ -29,7 +29,7 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 from segment_api.forest import Forest
 from segment_api.index import Index, Row
-from stream_app.projection import _PROJECT
+from stream_app.picture import _PROJECT
 from tests.schemas.models import model as small
 from tests.segment_api.conftest import customer, put, serving
 from tests.segment_api.shop import histories, profile

@@ -40,6 +40,7 @@ from segstream.erasure import erase
 from segstream.export import export
 from stream_app.customers import Customers
 from stream_app.erasure import GRACE, MARKER, has_ended
+from stream_app.helper import renderer
 from stream_app.metrics import Metrics
 from stream_app.projection import Projection
 from stream_app.segmenter import Position, step
@@ -210,6 +211,8 @@ def test_redis_forgets_her_and_no_older_row_brings_her_back(own_redis: Redis) ->
             model=model,
             is_busy=lambda: False,
             events_come=lambda: False,
+            is_deciding=lambda: False,
+            renderer=renderer,
         )
 
         async def shown(customer: Customer) -> bool:

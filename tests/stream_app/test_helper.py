@@ -14,12 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.customer import Customer, UnreadableState, from_bytes, to_bytes
+from schemas.events import UserDeleted
 from schemas.model import Model
 from stream_app import outbox, rounds
 from stream_app.anew import Moment, Outcome, Reason, Row, decide_anew
 from stream_app.customers import Customers
-from stream_app.helper import Decide, helper
+from stream_app.erasure import erase
+from stream_app.helper import Decide, helper, renderer
 from stream_app.outbox import Outbox
+from stream_app.picture import Rows
 from stream_app.rounds import Rounds
 from stream_app.segmenter import Position, rescore
 from stream_app.stores import MemoryStore
@@ -67,6 +70,30 @@ def test_it_decides_as_the_worker_would_and_answers_in_the_order_of_the_slices()
                 assert outcome == Outcome(to_bytes(customer), change)
         assert any(outcome and outcome.change for outcomes in answers for outcome in outcomes)
         assert ours() == [], "it has ended with its round"
+
+    asyncio.run(law())
+
+
+def test_it_renders_as_the_worker_would_and_whoever_was_erased_is_to_be_forgotten() -> None:
+    async def law() -> None:
+        customers = shop()
+        first, *_ = sorted(customers.keys())
+        erased = customers.look(first) or Customer()
+        order = UserDeleted(first.decode(), at=0, until=0, signature="", event_id="1", replay=False)
+        erase(erased, order, Position(0, "orders", 0, 400), THEN.decided_at, ONE)
+        customers.open(first, erased)
+        rows = records(sorted(customers.keys()), customers)
+        async with renderer(ONE) as render_beside:
+            found = await asyncio.wait_for(render_beside(THEN, rows), 30)
+            with pytest.raises(UnreadableState, match="another application"):
+                await render_beside(THEN, [(b"1", b"not ours")])
+        expected = Rows(ONE, THEN.decided_at)
+        for key, customer in everyone(customers):
+            expected.add(key, customer)
+        assert found == expected.rendered()
+        assert found.shown == len(rows) - 1
+        assert [user_id for user_id, _, _ in found.erased] == [first.decode()]
+        assert ours() == [], "it has ended with those who waited"
 
     asyncio.run(law())
 
@@ -153,7 +180,7 @@ def test_where_it_is_killed_the_round_says_so_and_another_goes_on(monkeypatch: p
         assert [c.revision for _, c in everyone(customers)] == [c.revision + 1 for _, c in everyone(shop())]
         assert (started, failures, left[-1], making.error) == (3, [], 0, "")
         assert said[0] == ""
-        assert said[1:] == ["the process that decides customers anew has ended"] * 2
+        assert said[1:] == ["the process beside the worker has ended"] * 2
 
     asyncio.run(law())
 

@@ -14,7 +14,7 @@ from schemas.customer import Customer
 from schemas.events import decode
 from schemas.features import Facts
 from schemas.model import Likely
-from stream_app.projection import membership
+from stream_app.picture import membership
 from stream_app.segmenter import Position, rescore, step
 from tests.installation import Installation, order
 from tests.schemas.models import model, newcomers

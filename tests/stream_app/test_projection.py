@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import pytest
 import redis
 
-from schemas.customer import Customer
+from schemas.customer import Customer, to_bytes
+from schemas.model import Model
+from stream_app.anew import Moment, Row
+from stream_app.helper import HelperEnded, Render
 from stream_app.metrics import Metrics
-from stream_app.projection import BATCH, SLICE, Projection
+from stream_app.picture import Rendered, render
+from stream_app.projection import BATCH, FEW, RENDERED, SLICE, Projection
 from tests.schemas.models import model
 
 MANY = 7
 """A partition of a thousand customers; all others have three."""
 ONE = Customer(sequence=1, segment="s1", nearest="s1")
+USED = model()
 
 
 class Store:
@@ -47,6 +54,9 @@ class Everyone:
     def look(self, key: bytes) -> Customer:
         return ONE
 
+    def record(self, key: bytes) -> bytes:
+        return to_bytes(ONE)
+
     def keys(self) -> list[bytes]:
         return [name(self._partition, n).encode() for n in range(len(self))]
 
@@ -54,10 +64,54 @@ class Everyone:
         return 1000 if self._partition == MANY else 3
 
 
-def made(store: Store, *, is_busy: bool = False, events_come: bool = False) -> Projection:
+class Beside:
+    """Renders as the process beside would, which is gone with its third slice `ends` times; `then` happens with each slice."""
+
+    def __init__(self, ends: int = 0, then: Callable[[int], object] = lambda slices: None) -> None:
+        self.started = 0
+        self.slices: list[int] = []
+        self._ends = ends
+        self._then = then
+
+    @asynccontextmanager
+    async def __call__(self, used: Model) -> AsyncIterator[Render]:
+        self.started += 1
+        asked = 0
+
+        async def rendered(moment: Moment, rows: Sequence[Row]) -> Rendered:
+            nonlocal asked
+            asked += 1
+            self.slices.append(len(rows))
+            self._then(len(self.slices))
+            if asked == 3 and self.started <= self._ends:
+                raise HelperEnded("gone")
+            return render(rows, used, moment.decided_at)
+
+        yield rendered
+
+
+def made(
+    store: Store,
+    *,
+    is_busy: bool = False,
+    events_come: bool = False,
+    beside: Beside | None = None,
+    is_deciding: Callable[[], bool] = lambda: False,
+    used: Callable[[], Model | None] = lambda: USED,
+) -> Projection:
     projection = Projection(
-        store, "t:", Metrics(), interval=0.0, clock=lambda: 0, customers=Everyone, model=model, is_busy=lambda: is_busy, events_come=lambda: events_come
-    )  # type: ignore[arg-type] # fmt: skip
+        store,  # type: ignore[arg-type]
+        "t:",
+        Metrics(),
+        interval=0.0,
+        clock=lambda: 0,
+        customers=Everyone,  # type: ignore[arg-type]
+        model=used,
+        is_busy=lambda: is_busy,
+        events_come=lambda: events_come,
+        is_deciding=is_deciding,
+        renderer=beside or Beside(),
+    )
     projection._look_at = float("inf")
     return projection
 
@@ -152,3 +206,91 @@ def test_while_redis_is_away_no_more_wait_than_there_are() -> None:
     assert 600 <= projection.pending <= 1000
     asyncio.run(projection._round())
     assert projection.pending == 0
+
+
+MANY_KEYS = [name(MANY, n).encode() for n in range(FEW + 12 * RENDERED + 1)]
+
+
+def everyone() -> list[str]:
+    return sorted(map(bytes.decode, MANY_KEYS))
+
+
+async def until(done: Callable[[], object], projection: Projection) -> None:
+    """Let it run until then, ten seconds at most."""
+    running = asyncio.ensure_future(projection.run())
+    try:
+        async with asyncio.timeout(10):
+            while not done():
+                assert not running.done() or running.result()
+                await asyncio.sleep(0.001)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def test_where_many_can_wait_they_are_rendered_beside_and_whoever_has_an_event_does_not_wait_for_them() -> None:
+    store = Store()
+    beside = Beside(then=lambda slices: slices == 5 and projection.touch(0, [b"0-1"]))
+    projection = made(store, events_come=True, beside=beside)
+    projection.touch(MANY, MANY_KEYS, later=MANY_KEYS)
+    asyncio.run(until(lambda: not projection.pending, projection))
+    written = [who for call in store.calls for who in call]
+    assert sorted(written) == sorted(["0-1", *everyone()])
+    assert (beside.started, set(beside.slices[:4])) == (1, {RENDERED})
+    assert written.index("0-1") < 20 * RENDERED, "she was written among the first"
+
+
+def test_few_are_rendered_in_the_worker_as_no_process_must_be_started_for_them() -> None:
+    store, beside = Store(), Beside()
+    projection = made(store, beside=beside)
+    projection.touch(MANY, MANY_KEYS[:FEW], later=MANY_KEYS[:FEW])
+    asyncio.run(until(lambda: not projection.pending, projection))
+    assert beside.started == 0
+    assert sorted(who for call in store.calls for who in call) == sorted(map(bytes.decode, MANY_KEYS[:FEW]))
+
+
+def test_where_the_process_beside_ends_it_is_said_and_another_goes_on_without_leaving_anybody_out() -> None:
+    store, said = Store(), list[str]()
+    beside = Beside(ends=1, then=lambda slices: said.append(projection.error))
+    projection = made(store, beside=beside)
+    projection.touch(MANY, MANY_KEYS, later=MANY_KEYS)
+    asyncio.run(until(lambda: not projection.pending and not projection.error, projection))
+    assert sorted({who for call in store.calls for who in call}) == everyone()
+    assert beside.started == 2
+    assert "gone" in said
+
+
+def test_what_redis_refuses_of_those_rendered_beside_is_written_later() -> None:
+    store = Store(refused=2)
+    projection = made(store)
+    projection.touch(MANY, MANY_KEYS, later=MANY_KEYS)
+    asyncio.run(until(lambda: not projection.pending and not projection.error, projection))
+    assert sorted({who for call in store.calls for who in call}) == everyone()
+
+
+def test_while_others_are_decided_anew_nobody_is_rendered_and_after_another_model_nobody_by_the_old_one() -> None:
+    store, models = Store(), [USED]
+    deciding = True
+
+    def then(slices: int) -> None:
+        if slices == 3:
+            models.append(model(shift=-1.0))
+
+    beside = Beside(then=then)
+    projection = made(store, beside=beside, is_deciding=lambda: deciding, used=lambda: models[-1])
+    projection.touch(MANY, MANY_KEYS, later=MANY_KEYS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stream_app.projection.LOOK_EVERY", 0.01)
+
+        async def law() -> None:
+            nonlocal deciding
+            projection.touch(0, [b"0-1"])
+            await until(lambda: store.calls, projection)
+            assert beside.started == 0
+            deciding = False
+            await until(lambda: not projection.pending, projection)
+
+        asyncio.run(law())
+    assert store.calls[0] == ["0-1"]
+    assert beside.started == 2
+    assert sorted(who for call in store.calls[1:] for who in call) == everyone()
