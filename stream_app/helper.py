@@ -15,8 +15,8 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import BinaryIO, Final, Literal
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import BinaryIO, Final, Literal, TypeVar
 
 import msgspec
 
@@ -30,6 +30,8 @@ Decide = Callable[[Moment, Sequence[Row]], Awaitable[list[Outcome | None]]]
 """What becomes of these customers. Raises HelperEnded, UnreadableState."""
 Render = Callable[[Moment, Sequence[Row]], Awaitable[Rendered]]
 """How Redis is to show these customers. Raises HelperEnded, UnreadableState."""
+What = Reason | Literal["render"]
+Found = TypeVar("Found")
 
 NICE: Final = 19
 """The helper takes the processor that the events leave: a full machine gives it a hundredth to start with, then less, but at once takes it back
@@ -47,7 +49,7 @@ class HelperEnded(RuntimeError):
 
 
 class _Task(msgspec.Struct, frozen=True, array_like=True):
-    what: Reason | Literal["render"]
+    what: What
     model_id: str
     artifact: bytes
 
@@ -57,42 +59,27 @@ class _Slice(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rows: Sequence[Row]
 
 
-class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    found: msgspec.Raw
-    unreadable: str = ""
-
-
 _encode: Final = msgspec.msgpack.Encoder().encode
-_answer: Final = msgspec.msgpack.Decoder(_Answer).decode
 _slice: Final = msgspec.msgpack.Decoder(_Slice).decode
-_outcomes: Final = msgspec.msgpack.Decoder(list[Outcome | None]).decode
-_rendered: Final = msgspec.msgpack.Decoder(Rendered).decode
+# An answer is what was found or, as text, why a record could not be read.
+_outcomes: Final = msgspec.msgpack.Decoder(list[Outcome | None] | str).decode
+_rendered: Final = msgspec.msgpack.Decoder(Rendered | str).decode
 
 
-@asynccontextmanager
-async def helper(reason: Reason, model: Model) -> AsyncIterator[Decide]:
+def helper(reason: Reason, model: Model) -> AbstractAsyncContextManager[Decide]:
     """A helper for one round. Slices may be given to it before earlier ones are answered."""
-    async with _process(_Task(reason, model.id, msgspec.json.encode(model.artifact))) as ask:
-
-        async def decide(moment: Moment, rows: Sequence[Row]) -> list[Outcome | None]:
-            return _outcomes(await ask(_Slice(moment, rows)))
-
-        yield decide
+    return _process(reason, model, _outcomes)
 
 
-@asynccontextmanager
-async def renderer(model: Model) -> AsyncIterator[Render]:
+def renderer(model: Model) -> AbstractAsyncContextManager[Render]:
     """A helper for those who wait to be written to Redis. Slices may be given to it before earlier ones are answered."""
-    async with _process(_Task("render", model.id, msgspec.json.encode(model.artifact))) as ask:
-
-        async def render(moment: Moment, rows: Sequence[Row]) -> Rendered:
-            return _rendered(await ask(_Slice(moment, rows)))
-
-        yield render
+    return _process("render", model, _rendered)
 
 
 @asynccontextmanager
-async def _process(task: _Task) -> AsyncIterator[Callable[[_Slice], Awaitable[msgspec.Raw]]]:
+async def _process(
+    what: What, model: Model, decode: Callable[[bytes], Found | str]
+) -> AsyncIterator[Callable[[Moment, Sequence[Row]], Awaitable[Found]]]:
     ours, theirs = socket.socketpair()
     with theirs:
         # By vfork, whatever the size of this process; it knows no secret, and its log is ours.
@@ -105,20 +92,21 @@ async def _process(task: _Task) -> AsyncIterator[Callable[[_Slice], Awaitable[ms
     reader, writer = await asyncio.open_connection(sock=ours, limit=BUFFER)
     in_turn = asyncio.Lock()
 
-    async def ask(asked: _Slice) -> msgspec.Raw:
-        _write(writer, asked)
+    async def ask(moment: Moment, rows: Sequence[Row]) -> Found:
+        _write(writer, _Slice(moment, rows))
         async with in_turn:  # which is fair: answers come in the order of the slices
             try:
                 (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-                answer = _answer(await reader.readexactly(length))
+                answer = await reader.readexactly(length)
             except (asyncio.IncompleteReadError, OSError) as error:
                 raise HelperEnded("the process beside the worker has ended") from error
-        if answer.unreadable:
-            raise UnreadableState(answer.unreadable)
-        return answer.found
+        found = decode(answer)
+        if isinstance(found, str):
+            raise UnreadableState(found)
+        return found
 
     try:
-        _write(writer, task)
+        _write(writer, _Task(what, model.id, msgspec.json.encode(model.artifact)))
         yield ask
     finally:
         writer.close()
@@ -147,11 +135,11 @@ def serve(stream: BinaryIO) -> None:
     while data := _read(stream):
         asked = _slice(data)
         try:
-            answer = _Answer(msgspec.Raw(_encode(_done(task, model, asked))))
+            answer = _encode(_done(task, model, asked))
         except UnreadableState as error:
-            answer = _Answer(msgspec.Raw(_encode(None)), str(error))
-        found = _encode(answer)
-        stream.write(_LENGTH.pack(len(found)) + found)
+            answer = _encode(str(error))
+        stream.write(_LENGTH.pack(len(answer)))
+        stream.write(answer)
         stream.flush()
 
 
