@@ -79,7 +79,7 @@ def judge(condition: Condition) -> Verdict:
     if condition.redis_error:
         degraded.append(f"the model registry gives no model: {condition.redis_error}")
     if condition.projection_error:
-        degraded.append(f"redis takes no projection: {condition.projection_error}")
+        degraded.append(f"customers wait to be written to redis: {condition.projection_error}")
     if condition.rounds_error:
         degraded.append(f"customers wait to be decided anew: {condition.rounds_error}")
     return Verdict(ready=not reasons, reasons=reasons, degraded=degraded)

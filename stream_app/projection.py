@@ -12,6 +12,8 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import redis
@@ -26,6 +28,7 @@ from stream_app.helper import HelperEnded, Render
 from stream_app.metrics import Metrics
 from stream_app.picture import Picture, Rendered, Rows
 from stream_app.waiting import Taken, Waiting
+from stream_app.work import records
 
 BATCH: Final = 200
 """Customers per round trip: about 6 ms of the event loop ..."""
@@ -142,12 +145,14 @@ class Projection:
             try:
                 await write()
                 if self._errors.pop(name, "") and not self.error:
-                    _log.info("redis takes the projection again", pending=self.pending)
+                    _log.info("customers are written to redis again", pending=self.pending)
                 pause = self._interval
             except (redis.RedisError, OSError, HelperEnded) as error:
                 if not self.error:
                     _log.warning(
-                        "redis takes no projection; the stream goes on", error=str(error), pending=self.pending
+                        "customers wait to be written to redis; the stream goes on",
+                        error=str(error),
+                        pending=self.pending,
                     )
                 self._errors[name] = str(error) or type(error).__name__
                 self._touched.set()
@@ -223,12 +228,11 @@ class Projection:
         return True
 
     def _records(self, taken: Taken) -> list[Row]:
-        found = []
-        for partition, key in taken:
+        found: list[Row] = []
+        for partition, those in groupby(taken, itemgetter(0)):
             customers = self._customers(partition)
-            record = None if customers is None else customers.record(key)
-            if record is not None:
-                found.append((key, record))
+            if customers is not None:
+                found += records([key for _, key in those], customers)
         return found
 
     async def _rebuild_if_wiped(self) -> None:
