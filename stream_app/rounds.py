@@ -17,7 +17,7 @@ from stream_app.anew import Moment, Outcome, Reason, Row
 from stream_app.customers import Customers
 from stream_app.helper import Decide, HelperEnded
 from stream_app.outbox import Outbox, Piece
-from stream_app.pace import SLICE, pause
+from stream_app.pace import SLICE, next_at
 from stream_app.work import adopt, records
 
 ASKED: Final = 2
@@ -183,7 +183,7 @@ class Rounds:
             loop = asyncio.get_running_loop()
             going.decided += work.rescored
             going.changed += len(work.changes)
-            going.next_at = max(going.next_at, loop.time()) + pause(work.rescored, self._outbox.quiet)
+            going.next_at = next_at(going.next_at, loop.time(), work.rescored, self._outbox.quiet)
             going.last = loop.create_future()
             stored = partial(going.last.set_result, None)
             await self._outbox.submit(Piece(work, stored, size=0, swept=work.rescored))

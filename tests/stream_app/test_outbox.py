@@ -20,7 +20,7 @@ from stream_app.customers import Customers
 from stream_app.fastlane.batches import Record
 from stream_app.helper import Decide
 from stream_app.outbox import AHEAD, Group, Outbox, Piece
-from stream_app.pace import ALONE, EVENTS_EACH, PER_SECOND, QUIET, SLICE, pause, room
+from stream_app.pace import ALONE, EVENTS_EACH, LATE, PER_SECOND, QUIET, SLICE, next_at, room
 from stream_app.rounds import Rounds
 from stream_app.stores import MemoryStore
 from stream_app.work import Work
@@ -92,7 +92,7 @@ class Desk:
         self.groups: list[Group] = []
         self.outbox = Outbox(object, "test", lambda: 0, lambda p: self.customers, self.groups.append, pytest.fail)
         self.rounds = Rounds(self.outbox, lambda p: self.customers, lambda: frozenset([0]), thousand)
-        monkeypatch.setattr(rounds, "pause", lambda customers, quiet: 0.0)
+        monkeypatch.setattr(rounds, "next_at", lambda planned, now, customers, quiet: now)
         self.outbox.start()
 
     async def event(self, key: bytes = b"c0") -> None:
@@ -274,6 +274,18 @@ def test_what_of_a_round_may_wait_is_bounded_and_never_nothing(events: int, quie
     assert quiet < QUIET or room(events, quiet) == ALONE
 
 
-@given(st.integers(0, 10**6), st.floats(0, 100))
-def test_beside_events_a_round_keeps_its_rate_and_where_none_come_it_does_not_pause(size: int, quiet: float) -> None:
-    assert pause(size, quiet) * PER_SECOND == pytest.approx(0 if quiet >= QUIET else size)
+@given(st.lists(st.floats(0, LATE), min_size=1, max_size=50), st.integers(1, SLICE))
+def test_beside_events_a_round_keeps_its_rate_though_every_slice_is_late(delays: list[float], size: int) -> None:
+    began = planned = 1000.0
+    for delay in delays:  # a slice is taken over so long after it was planned
+        planned = next_at(planned, planned + delay, size, 0.0)
+    assert planned - began == pytest.approx(len(delays) * size / PER_SECOND)
+
+
+@given(st.floats(LATE, 1e6), st.integers(1, SLICE))
+def test_after_a_long_delay_no_burst_follows_and_where_no_event_comes_a_round_does_not_pause(
+    late: float, size: int
+) -> None:
+    now = 1000.0 + late
+    assert next_at(1000.0, now, size, 0.0) == pytest.approx(now - LATE + size / PER_SECOND)
+    assert next_at(1000.0, now, size, QUIET) == now
