@@ -48,7 +48,7 @@ class Plan:
     few: int = 10_000
     repetitions: int = 5
     """Of the small shop, whose measured stretch is short."""
-    swap_seconds: float = 70.0
+    swap_seconds: float = 100.0
     """How long live events come while the customers are moved to a new model."""
     workers: tuple[int, ...] = (1, 2, 4)
     partitions: int = 12
